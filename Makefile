@@ -1,0 +1,64 @@
+# Every recipe works by hand, too. `make run` needs make and Python 3.11 or newer, and installs the rest into .venv.
+
+PORT ?= 8000
+WORKERS ?= 1
+THREADS ?= 16
+PYTHON = .venv/bin/python
+
+.PHONY: run serve test check lock port
+.DELETE_ON_ERROR:
+
+run: port .venv/installed .env
+	$(PYTHON) manage.py migrate
+	@echo
+	@echo "  The API's page:  http://localhost:$(PORT)/api/docs"
+	@echo "  A token for it:  $(PYTHON) manage.py dev_token SUB, in a second terminal; SUB is any user's id"
+	@echo "  Your frontend:   give its Better Auth the BETTER_AUTH_SECRET that stands in .env"
+	@echo
+	$(PYTHON) manage.py runserver $(PORT)
+
+serve: port .venv/installed
+	$(PYTHON) -m granian --interface wsgi --http 1 --no-ws --host 0.0.0.0 --port $(PORT) --workers $(WORKERS) --blocking-threads $(THREADS) todo_backend.wsgi:application
+
+test: .venv/installed-dev
+	$(PYTHON) -m pytest
+	$(PYTHON) -m todo_backend.tests.postgresql $(PYTHON) -m pytest
+	@echo "Passed on SQLite and on PostgreSQL."
+
+# With production's settings, whatever .env says; the address is never called.
+check: export PYTHON_DOTENV_DISABLED = true
+check: export BETTER_AUTH_SECRET = a secret that is only there to be long enough
+check: export DATABASE_URL = postgresql://todo@localhost/todo
+check: .venv/installed-dev
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m mypy .
+	DATABASE_URL=sqlite:///.venv/check.sqlite3 $(PYTHON) manage.py makemigrations --check --dry-run
+	$(PYTHON) manage.py check --deploy --fail-level WARNING
+	$(PYTHON) manage.py spectacular --validate --fail-on-warn --file /dev/null
+
+lock: .venv/installed-dev
+	$(PYTHON) -m uv pip compile -q --universal --python-version 3.11 --upgrade --no-header requirements.in -o requirements.txt
+	$(PYTHON) -m uv pip compile -q --universal --python-version 3.11 --upgrade --no-header requirements-dev.in -o requirements-dev.txt
+
+port:
+	@python3 -c "import socket; socket.create_server(('', $(PORT)))" 2>/dev/null \
+		|| { echo "Port $(PORT) is in use or cannot be used; try another, as in: make run PORT=8001" >&2; exit 1; }
+
+.env:
+	umask 077; sed \
+		-e "s/^BETTER_AUTH_SECRET=.*/BETTER_AUTH_SECRET=$$(python3 -c 'import secrets; print(secrets.token_urlsafe(32))')/" \
+		-e "s/^DEBUG=.*/DEBUG=true/" .env.example > .env
+
+.venv/installed: requirements.txt
+	@python3 -c "import sys; sys.exit(sys.version_info < (3, 11))" \
+		|| { echo "Python 3.11 or newer is needed; python3 is $$(python3 --version 2>&1)." >&2; exit 1; }
+	@python3 -c "import ensurepip, venv" 2>/dev/null \
+		|| { echo "Python's venv module is missing; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+	python3 -m venv .venv
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+.venv/installed-dev: requirements-dev.txt .venv/installed
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@

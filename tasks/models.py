@@ -1,0 +1,79 @@
+from typing import Any, Self, cast
+
+from django.db import models
+from django.db.models import F, Func, Q, Value, sql
+from django.db.models.functions import Length, Now
+from django.db.models.lookups import GreaterThan, LessThanOrEqual, Range
+
+USER_ID_MAX_LENGTH = 255
+TITLE_MAX_LENGTH = 200
+DESCRIPTION_MAX_LENGTH = 1000
+
+# What str.strip() strips, so that the databases call blank what the serializer calls blank.
+WHITE_SPACE = (
+    "\t\n\v\f\r\x1c\x1d\x1e\x1f \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006"
+    "\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000"
+)
+
+
+class TaskQuerySet(models.QuerySet["Task"]):
+    def for_user(self, user_id: str) -> Self:
+        return self.filter(user_id=user_id)
+
+    def update_returning(self, **values: Any) -> "Task | None":
+        """Sets the values and `updated_at` in one statement; returns the task as it then is, or `None` without one.
+
+        Values may be expressions, which the database evaluates. For a queryset of at most one task.
+        """
+        query = cast(sql.UpdateQuery, self.query.chain(sql.UpdateQuery))
+        query.clear_ordering(force=True)
+        query.add_update_values({**values, "updated_at": Now()})
+        statement, params = query.get_compiler(self.db).as_sql()
+        returned = self.model._base_manager.using(self.db).raw(f"{statement} RETURNING *", params)
+        # To its end, because SQLite commits a statement when it is finished.
+        return next(iter(list(returned)), None)
+
+    def delete_at_once(self) -> int:
+        """Deletes in one statement and returns how many; `delete()` opens a transaction around it."""
+        return self._raw_delete(self.db)
+
+
+class Task(models.Model):
+    """A user's task. Lengths are constraints and not `varchar(n)`, whose length SQLite ignores."""
+
+    user_id = models.TextField()
+    title = models.TextField()
+    description = models.TextField(null=True)  # noqa: DJ001  null is what the API promises
+    completed = models.BooleanField(default=False)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    updated_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    objects = TaskQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-created_at", "-id"]
+        indexes = [
+            # One user's list, newest first.
+            models.Index("user_id", F("created_at").desc(), F("id").desc(), name="task_user_newest"),
+        ]
+        constraints = [
+            models.CheckConstraint(
+                name="task_user_id_length", condition=Range(Length("user_id"), (1, USER_ID_MAX_LENGTH))
+            ),
+            models.CheckConstraint(name="task_title_length", condition=Range(Length("title"), (1, TITLE_MAX_LENGTH))),
+            models.CheckConstraint(
+                name="task_title_not_blank",
+                condition=GreaterThan(
+                    Func("title", Value(WHITE_SPACE), function="LTRIM", output_field=models.TextField()), Value("")
+                ),
+            ),
+            # SQLite has no type for it.
+            models.CheckConstraint(name="task_completed_boolean", condition=Q(completed__in=[True, False])),
+            models.CheckConstraint(
+                name="task_description_length",
+                condition=LessThanOrEqual(Length("description"), DESCRIPTION_MAX_LENGTH),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"Task {self.pk}"

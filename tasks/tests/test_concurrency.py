@@ -1,0 +1,71 @@
+"""Requests at the same time, from threads with a connection each."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from django.db import connection
+
+pytestmark = [pytest.mark.postgresql, pytest.mark.django_db(transaction=True)]
+
+ROUNDS = 30
+
+
+def at_once(user: Any, *requests: tuple[Any, ...]) -> list[Any]:
+    """The answers to a user's requests, from threads that start together."""
+    barrier = threading.Barrier(len(requests))
+
+    def call(request: tuple[Any, ...]) -> Any:
+        try:
+            connection.ensure_connection()
+            barrier.wait(timeout=30)
+            return user(*request)
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(len(requests)) as pool:
+        return list(pool.map(call, requests))
+
+
+@pytest.mark.parametrize("round_number", range(ROUNDS))
+def test_fifty_toggles_at_once_lose_none(round_number: int, ada: Any, rows: Any) -> None:
+    task = ada.task(completed=bool(round_number % 2))
+    path = f"/api/tasks/{task['id']}/complete"
+    # An even number would leave the task as it was even if all of them were lost.
+    count = 50 if round_number % 3 else 51
+    answers = at_once(ada, *[("PATCH", path)] * count)
+    assert [answer.status_code for answer in answers] == [200] * count
+    flipped = [answer.json()["completed"] for answer in answers]
+    assert abs(flipped.count(True) - flipped.count(False)) == count % 2
+    assert rows()[0]["completed"] == (task["completed"] if count % 2 == 0 else not task["completed"])
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH"])
+def test_a_title_and_a_toggle_at_once_are_both_kept(method: str, ada: Any, rows: Any) -> None:
+    for _ in range(ROUNDS):
+        task = ada.task(title="old")
+        path = f"/api/tasks/{task['id']}"
+        answers = at_once(ada, (method, path, {"title": "new"}), ("PATCH", f"{path}/complete"))
+        assert [answer.status_code for answer in answers] == [200, 200]
+        row = rows()[-1]
+        assert (row["id"], row["title"], row["completed"]) == (task["id"], "new", True)
+
+
+@pytest.mark.parametrize("body", [{"title": "new"}, {"completed": True}, {}], ids=str)
+def test_an_update_that_races_a_delete_never_brings_the_task_back(body: dict[str, Any], ada: Any, rows: Any) -> None:
+    for _ in range(ROUNDS):
+        task = ada.task()
+        path = f"/api/tasks/{task['id']}"
+        updated, deleted = at_once(ada, ("PATCH", path, body), ("DELETE", path))
+        assert deleted.status_code == 204
+        assert updated.status_code in (200, 404)
+        assert rows() == []
+
+
+def test_of_deletes_at_once_one_finds_the_task(ada: Any, rows: Any) -> None:
+    for _ in range(ROUNDS):
+        path = f"/api/tasks/{ada.task()['id']}"
+        answers = at_once(ada, *[("DELETE", path)] * 4)
+        assert sorted(answer.status_code for answer in answers) == [204, 404, 404, 404]
+        assert rows() == []

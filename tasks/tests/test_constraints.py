@@ -1,0 +1,96 @@
+"""What the database refuses by itself, whoever writes."""
+
+from typing import Any
+
+import pytest
+from django.db import DatabaseError, IntegrityError, connection, transaction
+
+from tasks.models import WHITE_SPACE, Task
+
+pytestmark = pytest.mark.django_db
+
+GOOD = {"user_id": "ada", "title": "x"}
+REFUSED: list[tuple[str, dict[str, Any]]] = [
+    ("task_user_id_length", {"user_id": ""}),
+    ("task_user_id_length", {"user_id": "a" * 256}),
+    ("task_title_length", {"title": "x" * 201}),
+    ("task_title_length", {"title": "😀" * 201}),
+    ("task_title_not_blank", {"title": " "}),
+    ("task_title_not_blank", {"title": WHITE_SPACE}),
+    ("task_description_length", {"description": "x" * 1001}),
+]
+
+
+@pytest.mark.parametrize(("constraint", "values"), REFUSED, ids=lambda value: str(value)[:40])
+def test_a_named_constraint_refuses(constraint: str, values: dict[str, Any], ada: Any, rows: Any) -> None:
+    task = ada.task()
+    before = rows()
+    with pytest.raises(IntegrityError, match=constraint), transaction.atomic():
+        Task.objects.create(**{**GOOD, **values})
+    with pytest.raises(IntegrityError, match=constraint), transaction.atomic():
+        Task.objects.filter(pk=task["id"]).update(**values)
+    assert rows() == before
+
+
+@pytest.mark.parametrize("column", ["user_id", "title", "completed", "created_at", "updated_at"])
+def test_a_column_is_not_null(column: str, ada: Any) -> None:
+    ada.task()
+    with pytest.raises(IntegrityError, match=column), transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(f"UPDATE tasks_task SET {column} = NULL")
+
+
+def test_an_empty_title_is_refused(ada: Any) -> None:
+    with pytest.raises(IntegrityError, match="task_title"), transaction.atomic():
+        Task.objects.create(user_id="ada", title="")
+
+
+def test_completed_is_true_or_false(ada: Any) -> None:
+    ada.task()
+    with pytest.raises(DatabaseError), transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("UPDATE tasks_task SET completed = 2")
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"user_id": "a" * 255, "title": "x" * 200, "description": "x" * 1000},
+        {"user_id": "😀" * 255, "title": "😀" * 200, "description": "😀" * 1000},
+        {"description": ""},
+        {"description": None},
+        {"title": "\u200b"},
+    ],
+    ids=lambda values: str(values)[:40],
+)
+def test_what_the_api_takes_the_database_takes(values: dict[str, Any], rows: Any) -> None:
+    Task.objects.create(**{**GOOD, **values})
+    [row] = rows()
+    assert row == {**row, **GOOD, **values}
+
+
+def test_ids_have_64_bits(rows: Any) -> None:
+    task = Task.objects.create(pk=2**63 - 1, **GOOD)
+    assert [row["id"] for row in rows()] == [2**63 - 1]
+    task.delete()
+
+
+def test_the_constraints_and_the_index_have_their_names() -> None:
+    with connection.cursor() as cursor:
+        found = connection.introspection.get_constraints(cursor, "tasks_task")
+    assert {name for name, constraint in found.items() if constraint["check"]} == {
+        *("task_user_id_length", "task_title_length", "task_title_not_blank"),
+        *("task_description_length", "task_completed_boolean"),
+    }
+    assert found["task_user_newest"]["columns"] == ["user_id", "created_at", "id"]
+    assert found["task_user_newest"]["orders"] == ["ASC", "DESC", "DESC"]
+
+
+def test_a_users_list_is_read_from_the_index_without_sorting() -> None:
+    plan = Task.objects.for_user("ada").explain()
+    if connection.vendor == "postgresql":
+        # PostgreSQL would rather read an empty table whole.
+        with connection.cursor() as cursor:
+            cursor.execute("SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off")
+        plan = Task.objects.for_user("ada").explain()
+    assert "task_user_newest" in plan
+    assert "Sort" not in plan
+    assert "TEMP B-TREE" not in plan

@@ -1,0 +1,83 @@
+"""The same operations with a trailing slash, and with the user in the path."""
+
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from conftest import User
+
+pytestmark = pytest.mark.django_db
+
+ADDRESSES = ["/api/tasks", "/api/{user}/tasks"]
+
+
+@pytest.mark.parametrize("slash", ["", "/"])
+@pytest.mark.parametrize("base", ADDRESSES)
+@pytest.mark.parametrize("user_id", ["ada", "a/b", "tasks", "a b", "ü😀", "..", "%2F", "?", "a/tasks/1"])
+def test_every_operation_answers_at_every_address(user_id: str, base: str, slash: str, rows: Any) -> None:
+    user = User(user_id)
+    base = base.format(user=quote(user_id, safe=""))
+    created = user("POST", f"{base}{slash}", {"title": "x"})
+    assert created.status_code == 201
+    task = created.json()
+    assert created["Location"] == f"/api/tasks/{task['id']}"
+    one = f"{base}/{task['id']}"
+    assert user("GET", f"{base}{slash}").json() == [task]
+    assert user("GET", f"{one}{slash}").json() == task
+    assert user("PUT", f"{one}{slash}", {"title": "y"}).json()["title"] == "y"
+    assert user("PATCH", f"{one}{slash}", {"title": "z"}).json()["title"] == "z"
+    assert user("PATCH", f"{one}/complete{slash}").json()["completed"] is True
+    assert [(row["title"], row["completed"], row["user_id"]) for row in rows()] == [("z", True, user_id)]
+    assert user("DELETE", f"{one}{slash}").status_code == 204
+    assert rows() == []
+
+
+@pytest.mark.parametrize("path_user", ["bob", "Ada", "ada%20", "ad", "adaa", "me", "undefined"])
+def test_another_user_in_the_path_is_403_before_anything_is_read_or_written(
+    path_user: str, ada: Any, rows: Any, django_assert_num_queries: Any
+) -> None:
+    task = ada.task()
+    before = rows()
+    requests = [
+        ("GET", "", None),
+        ("POST", "", {"title": "x"}),
+        ("GET", f"/{task['id']}", None),
+        ("PUT", f"/{task['id']}", {"title": ""}),
+        ("PATCH", f"/{task['id']}", {"title": "x"}),
+        ("PATCH", f"/{task['id']}/complete", None),
+        ("DELETE", f"/{task['id']}", None),
+        ("DELETE", "", None),
+        ("GET", "/9223372036854775807", None),
+    ]
+    with django_assert_num_queries(0):
+        for method, suffix, body in requests:
+            response = ada(method, f"/api/{path_user}/tasks{suffix}", body)
+            assert response.status_code == 403
+            assert response.json() == {"detail": "The user in the path is not the token's."}
+    assert rows() == before
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/", "/api", "/api/", "/api/task", "/api/tasks2", "/api/Tasks", "/tasks", "/api/tasks//", "//api/tasks"),
+        *(
+            "/api/tasks/1/done",
+            "/api/tasks/1/complete/x",
+            "/api//tasks",
+            "/api/tasks.json",
+            "/admin/",
+            "/api/tasks/1//",
+        ),
+        *("/api/v1/users", "/%00", "/api/%0Atasks/x", "/api/tasks%0A", "/favicon.ico", "/static/missing.js"),
+    ],
+)
+@pytest.mark.parametrize("debug", [False, True])
+def test_an_unrouted_path_is_not_found_in_json(path: str, debug: bool, ada: Any, settings: Any) -> None:
+    settings.DEBUG = debug
+    for method in ["GET", "POST", "DELETE", "OPTIONS"]:
+        response = ada(method, path, Accept="text/html")
+        assert response.status_code == 404
+        assert response.content == b'{"detail":"Not found."}'
+        assert response["Content-Type"] == "application/json"

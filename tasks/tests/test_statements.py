@@ -1,0 +1,85 @@
+"""What PostgreSQL's own log says each operation asked of it."""
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test import Client
+
+from todo_backend.tests.postgresql import LOG_NAME
+
+pytestmark = [pytest.mark.postgresql, pytest.mark.django_db(transaction=True)]
+
+
+@pytest.fixture
+def logged() -> Callable[[], Any]:
+    with connection.cursor() as cursor:
+        cursor.execute("SHOW data_directory")
+        log = Path(cursor.fetchone()[0]).parent / LOG_NAME
+
+    @contextmanager
+    def statements() -> Iterator[list[str]]:
+        """Statements that the server logged while the context lasted."""
+        start = log.stat().st_size
+        found: list[str] = []
+        yield found
+        text = log.read_bytes()[start:].decode()
+        found.extend(re.findall(r"LOG:  (?:statement|execute [^:]*): (.*)", text))
+
+    return statements
+
+
+Request = tuple[str, str, Any, int]
+OPERATIONS: dict[str, tuple[Request, str]] = {
+    "listTasks": (("GET", "/api/tasks", None, 200), "SELECT .* WHERE .*{user}"),
+    "listTasks, filtered": (("GET", "/api/tasks?status=pending", None, 200), "SELECT .* WHERE .*{user}.*completed"),
+    "createTask": (("POST", "/api/tasks", {"title": "x"}, 201), "INSERT .* VALUES .*'ada'"),
+    "getTask": (("GET", "/api/tasks/{id}", None, 200), "SELECT .* WHERE .*{user}.*{id}"),
+    "updateTask": (("PUT", "/api/tasks/{id}", {"title": "y"}, 200), "UPDATE .* WHERE .*{user}.*{id}.*RETURNING"),
+    "patchTask": (("PATCH", "/api/tasks/{id}", {"title": "y"}, 200), "UPDATE .* WHERE .*{user}.*{id}.*RETURNING"),
+    "patchTask, nothing sent": (("PATCH", "/api/tasks/{id}", {}, 200), "SELECT .* WHERE .*{user}.*{id}"),
+    "toggleTask": (("PATCH", "/api/tasks/{id}/complete", None, 200), "UPDATE .* WHERE .*{user}.*{id}.*RETURNING"),
+    "deleteTask": (("DELETE", "/api/tasks/{id}", None, 204), "DELETE .* WHERE .*{user}.*{id}"),
+}
+
+
+@pytest.mark.parametrize(("request_", "pattern"), OPERATIONS.values(), ids=OPERATIONS.keys())
+def test_an_operation_is_one_statement_with_the_user_in_it(
+    request_: Request, pattern: str, ada: Any, logged: Any
+) -> None:
+    task = ada.task()
+    method, path, body, status = request_
+    with logged() as statements:
+        response = ada(method, path.format(id=task["id"]), body)
+    assert response.status_code == status
+    assert len(statements) == 1, statements
+    user = re.escape('"tasks_task"."user_id" = \'ada\'')
+    assert re.match(pattern.replace("{user}", user).replace("{id}", str(task["id"])), statements[0]), statements
+
+
+def test_what_is_refused_asks_nothing_of_the_database(ada: Any, logged: Any) -> None:
+    task = ada.task()
+    one = f"/api/tasks/{task['id']}"
+    with logged() as statements:
+        for method, path in [
+            ("GET", "/api/tasks"),
+            ("POST", "/api/tasks"),
+            ("GET", one),
+            ("PUT", one),
+            ("DELETE", one),
+        ]:
+            assert Client().generic(method, path).status_code == 401
+            assert ada(method, path, Authorization=f"Bearer {ada.token}x").status_code == 401
+            assert ada(method, f"/api/bob{path[4:]}").status_code == 403
+        for method, path in [("POST", "/api/tasks"), ("PUT", one), ("PATCH", one)]:
+            assert ada(method, path, {"title": 5}).status_code == 422
+            assert ada(method, path, raw=b"{").status_code == 400
+            assert ada(method, path, raw=b"x" * 70_000).status_code == 413
+            assert ada(method, path, {"title": "x"}, content_type="text/plain").status_code == 415
+        assert ada("PATCH", f"{one}/complete", {"completed": "yes"}).status_code == 422
+        assert ada("GET", "/api/tasks?status=x").status_code == 422
+    assert statements == []

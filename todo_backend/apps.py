@@ -1,0 +1,8 @@
+from django.apps import AppConfig
+
+
+class TodoBackendConfig(AppConfig):
+    name = "todo_backend"
+
+    def ready(self) -> None:
+        from . import authentication, checks  # noqa: F401  registers the OpenAPI scheme and the system checks

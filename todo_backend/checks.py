@@ -1,0 +1,43 @@
+"""System checks for settings that work and are weak: a warning from `check`, an error from `check --deploy`."""
+
+from collections.abc import Iterator
+
+from django.conf import settings
+from django.core import checks
+from django.db import connection
+
+# RFC 7518, section 3.2: a key for HS256 has at least the size of the hash.
+MIN_SECRET_BYTES = 32
+BETTER_AUTH_DEFAULT_SECRET = "better-auth-secret-12345678901234567890"  # noqa: S105
+EXAMPLE_SECRET = "change-me-to-the-secret-of-your-better-auth"  # noqa: S105
+
+
+def weak_settings() -> Iterator[tuple[int, str]]:
+    """A stable number and a sentence for each setting that works and is weak."""
+    secret = settings.BETTER_AUTH_SECRET
+    if secret and len(secret.encode()) < MIN_SECRET_BYTES:
+        yield 1, f"BETTER_AUTH_SECRET is shorter than {MIN_SECRET_BYTES} bytes."
+    if secret != secret.strip():
+        yield 2, "BETTER_AUTH_SECRET has surrounding white space, which counts."
+    if secret == BETTER_AUTH_DEFAULT_SECRET:
+        yield 3, "BETTER_AUTH_SECRET is Better Auth's public default."
+    if secret == EXAMPLE_SECRET:
+        yield 4, "BETTER_AUTH_SECRET is the value in .env.example."
+    if settings.DEBUG:
+        yield 5, "DEBUG is on."
+    if any("*" in host for host in settings.ALLOWED_HOSTS):
+        yield 6, "ALLOWED_HOSTS has a wildcard."
+    if settings.CORS_ALLOW_ALL_ORIGINS:
+        yield 7, "CORS_ALLOWED_ORIGINS has a wildcard."
+    if connection.vendor == "sqlite":
+        yield 8, "DATABASE_URL is SQLite, which lives and dies with one machine."
+
+
+@checks.register()
+def warn_of_weak_settings(**kwargs: object) -> list[checks.CheckMessage]:
+    return [checks.Warning(message, id=f"todo_backend.W{number:03}") for number, message in weak_settings()]
+
+
+@checks.register(deploy=True)
+def refuse_weak_settings(**kwargs: object) -> list[checks.CheckMessage]:
+    return [checks.Error(message, id=f"todo_backend.E{number:03}") for number, message in weak_settings()]

@@ -1,0 +1,95 @@
+"""What every error looks like: `{"detail": "<a sentence>"}`, whatever `Accept` and `DEBUG` say."""
+
+import logging
+from typing import Any
+
+from django.core.exceptions import SuspiciousOperation
+from django.db import DatabaseError, InterfaceError, OperationalError, ProgrammingError, connection
+from django.http import Http404, HttpRequest, JsonResponse
+from rest_framework import status
+from rest_framework.exceptions import APIException, NotFound, ValidationError
+from rest_framework.permissions import SAFE_METHODS
+from rest_framework.request import Request
+
+logger = logging.getLogger(__name__)
+
+# Seconds after which a client may try again what failed for want of a database.
+RETRY_AFTER = 2
+
+
+class LengthRequired(APIException):
+    status_code = status.HTTP_411_LENGTH_REQUIRED
+    default_detail = "Send a Content-Length with the body."
+
+
+class ContentTooLarge(APIException):
+    status_code = status.HTTP_413_REQUEST_ENTITY_TOO_LARGE
+    default_detail = "The body is too large."
+
+
+def error_response(
+    status_code: int, detail: str, headers: dict[str, str] | None = None, **members: object
+) -> JsonResponse:
+    return JsonResponse(
+        {"detail": detail, **members}, status=status_code, headers=headers, json_dumps_params={"separators": (",", ":")}
+    )
+
+
+def exception_handler(exc: Exception, context: dict[str, Any]) -> JsonResponse:
+    """The answer to an exception raised in a view (Django REST Framework's `EXCEPTION_HANDLER`)."""
+    if isinstance(exc, ValidationError):
+        return invalid(exc)
+    if isinstance(exc, Http404):
+        exc = NotFound()
+    if isinstance(exc, APIException):
+        auth_header = getattr(exc, "auth_header", None)
+        return error_response(
+            exc.status_code, str(exc.detail), {"WWW-Authenticate": auth_header} if auth_header else None
+        )
+    if isinstance(exc, SuspiciousOperation):
+        return error_response(400, "Bad request.")
+    if is_unmigrated(exc):
+        logger.error("The database lacks a table or a column: run `manage.py migrate`. %s", exc)
+        return unavailable(context["request"])
+    if isinstance(exc, (OperationalError, InterfaceError)):
+        logger.error("The database cannot be used: %s", exc)
+        return unavailable(context["request"])
+    logger.error("Internal server error: %s", context["request"].path, exc_info=exc)
+    return error_response(500, "Internal server error.")
+
+
+def invalid(exc: ValidationError) -> JsonResponse:
+    """422: JSON that does not fit, with every offending field."""
+    errors: Any = exc.detail if isinstance(exc.detail, dict) else {"non_field_errors": exc.detail}
+    field, messages = next(iter(errors.items()))
+    return error_response(422, f"{field}: {messages[0]}", errors=errors)
+
+
+def is_unmigrated(exc: Exception) -> bool:
+    """Whether the statement named a table or a column that the database does not have."""
+    if not isinstance(exc, DatabaseError):
+        return False
+    if isinstance(exc, ProgrammingError):
+        # Class 42: 42P01 undefined_table, 42703 undefined_column (PostgreSQL, appendix A).
+        return getattr(exc.__cause__, "sqlstate", None) in ("42P01", "42703")
+    return str(exc).startswith(("no such table", "no such column")) or "has no column named" in str(exc)
+
+
+def unavailable(request: Request) -> JsonResponse:
+    """503, with `Retry-After` unless a write may have been done without its answer arriving."""
+    broken = getattr(connection.connection, "closed", False)
+    if request.method not in SAFE_METHODS and broken:
+        return error_response(503, "The connection to the database broke; whether the change was made is unknown.")
+    return error_response(503, "The database cannot be reached.", {"Retry-After": str(RETRY_AFTER)})
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> JsonResponse:
+    return error_response(400, "Bad request.")
+
+
+def not_found(request: HttpRequest, exception: Exception | None = None) -> JsonResponse:
+    return error_response(404, str(NotFound.default_detail))
+
+
+def server_error(request: HttpRequest) -> JsonResponse:
+    return error_response(500, "Internal server error.")

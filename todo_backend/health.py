@@ -1,0 +1,46 @@
+"""For probes: does the process live, and can it serve?"""
+
+from django.db import DatabaseError, InterfaceError, connection
+from django.db.migrations.executor import MigrationExecutor
+from django.http.response import HttpResponseBase
+from drf_spectacular.utils import extend_schema
+from rest_framework.permissions import AllowAny
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from .exceptions import RETRY_AFTER, error_response
+
+
+def pending_migrations() -> list[str]:
+    """Names of migrations that the database lacks, such as `tasks.0001_initial`. Raises what the database raises."""
+    executor = MigrationExecutor(connection)
+    plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
+    return [f"{migration.app_label}.{migration.name}" for migration, _ in plan]
+
+
+class ProbeView(APIView):
+    authentication_classes = ()
+    permission_classes = (AllowAny,)
+    http_method_names = ["get", "head"]
+
+
+@extend_schema(exclude=True)
+class LivenessView(ProbeView):
+    def get(self, request: Request) -> Response:
+        return Response({"status": "ok"})
+
+
+@extend_schema(exclude=True)
+class ReadinessView(ProbeView):
+    def get(self, request: Request) -> HttpResponseBase:
+        try:
+            pending = pending_migrations()
+        except (DatabaseError, InterfaceError):
+            return self.unavailable("The database cannot be reached.")
+        if pending:
+            return self.unavailable("The database lacks migrations: run `manage.py migrate`.")
+        return Response({"status": "ok"})
+
+    def unavailable(self, detail: str) -> HttpResponseBase:
+        return error_response(503, detail, {"Retry-After": str(RETRY_AFTER)})

@@ -1,0 +1,255 @@
+"""Settings of the project, all from the environment or `.env`; `.env.example` lists them.
+
+A value that cannot be used raises `ImproperlyConfigured` with the variable's name; `todo_backend.checks` reports what
+is weak but usable.
+"""
+
+import ipaddress
+import os
+import re
+from pathlib import Path
+from urllib.parse import SplitResult, urlsplit
+
+import dj_database_url
+import psycopg
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management.utils import get_random_secret_key
+from dotenv import load_dotenv
+from jwt.algorithms import HMACAlgorithm
+from jwt.exceptions import InvalidKeyError
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+# Without interpolation, because a password or a secret may contain "${".
+load_dotenv(BASE_DIR / ".env", interpolate=False)
+
+
+def env(name: str, default: str = "") -> str:
+    """The variable without surrounding white space; empty counts as unset."""
+    return os.environ.get(name, "").strip() or default
+
+
+def env_bool(name: str, *, default: bool) -> bool:
+    value = env(name, str(default)).lower()
+    if value not in ("true", "false"):
+        raise ImproperlyConfigured(f"{name} must be true or false, not {value!r}.")
+    return value == "true"
+
+
+def env_list(name: str, default: str) -> list[str]:
+    return [item.strip() for item in env(name, default).split(",") if item.strip()]
+
+
+def split_http_url(name: str, value: str) -> SplitResult:
+    """The parts of an http(s) URL that has a host, a port in range, and neither credentials nor a query."""
+    try:
+        url = urlsplit(value)
+        usable = url.scheme in ("http", "https") and url.hostname and url.port != 0
+    except ValueError:
+        usable = False
+    if not usable or url.username is not None or url.query or url.fragment or re.search(r"[\s\\*]", value):
+        raise ImproperlyConfigured(
+            f"{name} must be an address such as http://localhost:3000, without credentials or query."
+        )
+    return url
+
+
+def origin(url: SplitResult) -> str:
+    """The origin as browsers and Better Auth write it: lower case, without the scheme's default port (RFC 6454)."""
+    host = f"[{url.hostname}]" if ":" in (url.hostname or "") else url.hostname
+    default_port = {"http": 80, "https": 443}[url.scheme]
+    return f"{url.scheme}://{host}" if url.port in (None, default_port) else f"{url.scheme}://{host}:{url.port}"
+
+
+def cors_origin(value: str) -> str:
+    url = split_http_url("CORS_ALLOWED_ORIGINS", value)
+    if url.path:
+        raise ImproperlyConfigured(
+            f"CORS_ALLOWED_ORIGINS: {value!r} has a path or a trailing slash; an origin is {origin(url)!r}."
+        )
+    return origin(url)
+
+
+def allowed_host(value: str) -> str:
+    address = value[1:-1] if value.startswith("[") and value.endswith("]") else ""
+    try:
+        usable = bool(address and ipaddress.IPv6Address(address))
+    except ValueError:
+        usable = False
+    if not usable and value != "*" and not re.fullmatch(r"\.?[\w-]+(\.[\w-]+)*\.?", value):
+        raise ImproperlyConfigured(f"ALLOWED_HOSTS: {value!r} is not a host name; leave out scheme, port and path.")
+    return value
+
+
+def database(url: str) -> dj_database_url.DBConfig:
+    """Django's database settings for `DATABASE_URL`. No error repeats a part of the URL, which holds a password."""
+    scheme = url.partition("://")[0]
+    if scheme not in ("postgres", "postgresql", "sqlite"):
+        raise ImproperlyConfigured(
+            "DATABASE_URL must start with postgresql:// or sqlite:///, without quotes, psql or a driver's name."
+        )
+    try:
+        config = dj_database_url.parse(url, conn_max_age=600, conn_health_checks=True, disable_server_side_cursors=True)
+    except ValueError:
+        raise ImproperlyConfigured(
+            "DATABASE_URL is not a valid URL; percent-encode reserved characters in the user name and the password."
+        ) from None
+    options = config.setdefault("OPTIONS", {})
+    if scheme == "sqlite":
+        if options or config.get("HOST") or config["NAME"] == ":memory:":
+            raise ImproperlyConfigured(
+                "DATABASE_URL: for SQLite it is sqlite:/// and the path of a file, without parameters."
+            )
+        config["NAME"] = str(BASE_DIR / config["NAME"])
+        # Readers do not wait for the writer, and writers queue up: a transaction that turned from reading to writing
+        # would fail at once.
+        options.update(init_command="PRAGMA journal_mode=WAL", transaction_mode="IMMEDIATE", timeout=5)
+        return config
+    if not config["NAME"]:
+        raise ImproperlyConfigured("DATABASE_URL names no database: postgresql://user:password@host/database.")
+    # psycopg's own default is 130 seconds for each address.
+    options.setdefault("connect_timeout", 5)
+    try:
+        psycopg.conninfo.make_conninfo("", **options)
+    except psycopg.ProgrammingError as exc:
+        message = str(exc).strip()
+        raise ImproperlyConfigured(f"DATABASE_URL has a parameter that PostgreSQL does not take: {message}.") from None
+    return config
+
+
+DEBUG = env_bool("DEBUG", default=False)
+# Nothing is signed with it, so a key that changes with each start breaks nothing.
+SECRET_KEY = env("SECRET_KEY") or get_random_secret_key()
+ALLOWED_HOSTS = [allowed_host(host) for host in env_list("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")]
+
+# Who is asking
+
+# Not stripped: Better Auth uses the string as it is.
+BETTER_AUTH_SECRET = os.environ.get("BETTER_AUTH_SECRET", "")
+BETTER_AUTH_URL = env("BETTER_AUTH_URL")
+if not BETTER_AUTH_SECRET and not BETTER_AUTH_URL:
+    raise ImproperlyConfigured(
+        "Set BETTER_AUTH_SECRET, BETTER_AUTH_URL or both, or no token can be verified; see .env.example."
+    )
+try:
+    if BETTER_AUTH_SECRET:
+        HMACAlgorithm(HMACAlgorithm.SHA256).prepare_key(BETTER_AUTH_SECRET)
+except (InvalidKeyError, UnicodeEncodeError):
+    raise ImproperlyConfigured(
+        "BETTER_AUTH_SECRET must be a secret in UTF-8, not a public key or a certificate."
+    ) from None
+
+BETTER_AUTH_ORIGIN = origin(split_http_url("BETTER_AUTH_URL", BETTER_AUTH_URL)) if BETTER_AUTH_URL else ""
+BETTER_AUTH_ISSUER = env("BETTER_AUTH_ISSUER", BETTER_AUTH_ORIGIN)
+BETTER_AUTH_AUDIENCE = env("BETTER_AUTH_AUDIENCE", BETTER_AUTH_ORIGIN)
+
+cors_origins = env_list("CORS_ALLOWED_ORIGINS", "http://localhost:3000")
+CORS_ALLOW_ALL_ORIGINS = "*" in cors_origins
+CORS_ALLOWED_ORIGINS = [cors_origin(value) for value in cors_origins if value != "*"]
+CORS_ALLOW_CREDENTIALS = True
+CORS_ALLOW_METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
+CORS_ALLOW_HEADERS = ["authorization", "content-type", "idempotency-key", "x-request-id"]
+CORS_EXPOSE_HEADERS = ["Location", "Retry-After", "WWW-Authenticate", "X-Request-ID"]
+CORS_PREFLIGHT_MAX_AGE = 86400
+
+# Django
+
+INSTALLED_APPS = [
+    # Simple JWT imports the models of these two; they get no tables (DATABASE_ROUTERS, MIGRATION_MODULES).
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "corsheaders",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "todo_backend",
+    "tasks",
+]
+MIDDLEWARE = [
+    "todo_backend.middleware.no_store",
+    "corsheaders.middleware.CorsMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "todo_backend.middleware.optional_trailing_slash",
+    "todo_backend.middleware.allowed_host",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+]
+ROOT_URLCONF = "todo_backend.urls"
+WSGI_APPLICATION = "todo_backend.wsgi.application"
+TEMPLATES = [{"BACKEND": "django.template.backends.django.DjangoTemplates", "APP_DIRS": True}]
+APPEND_SLASH = False
+USE_I18N = False
+TIME_ZONE = "UTC"
+
+DATABASES = {"default": database(env("DATABASE_URL", "sqlite:///db.sqlite3"))}
+DATABASE_ROUTERS = ["todo_backend.database_router.NoAuthTables"]
+# The router alone would still record their migrations in django_migrations.
+MIGRATION_MODULES = {"auth": None, "contenttypes": None}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# Bytes of a request's body; todo_backend.permissions.BodyFits answers 413 beyond it.
+DATA_UPLOAD_MAX_MEMORY_SIZE = 64 * 1024
+# Unknown query parameters are ignored, however many; the server bounds the length of the URL.
+DATA_UPLOAD_MAX_NUMBER_FIELDS = None
+
+STATIC_URL = "/static/"
+# The Swagger page's assets straight from their package, scanned once at the start, in development as in production.
+WHITENOISE_USE_FINDERS = True
+WHITENOISE_AUTOREFRESH = False
+
+SILENCED_SYSTEM_CHECKS = [
+    "security.W002",  # X-Frame-Options: no page here acts for a user by cookie, so there is nothing to click-jack
+    "security.W003",  # CSRF: a browser never adds a bearer token by itself
+    "security.W004",  # HSTS: the proxy that ends TLS sends it
+    "security.W008",  # redirect to HTTPS: the same proxy's, and health probes come over plain HTTP
+    "security.W018",  # DEBUG: todo_backend.E005 says it
+]
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["todo_backend.authentication.BetterAuthAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": [
+        "rest_framework.permissions.IsAuthenticated",
+        "todo_backend.permissions.IsUserInPath",
+        "todo_backend.permissions.BodyFits",
+    ],
+    "DEFAULT_PARSER_CLASSES": ["todo_backend.parsers.StrictJSONParser"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "todo_backend.parsers.JSONNegotiation",
+    # OPTIONS without CORS is a method like any other that a route does not have.
+    "DEFAULT_METADATA_CLASS": None,
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "todo_backend.exceptions.exception_handler",
+    # There is no user model to make an anonymous user of.
+    "UNAUTHENTICATED_USER": None,
+    # Always six digits: ISO 8601 as Python writes it drops a fraction of zero.
+    "DATETIME_FORMAT": "%Y-%m-%dT%H:%M:%S.%fZ",
+}
+SIMPLE_JWT = {"USER_ID_CLAIM": "sub"}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "todo_backend",
+    "VERSION": "1.0.0",
+    "DESCRIPTION": (
+        "Tasks of the user whom a Better Auth JWT names. Send it as `Authorization: Bearer <token>`.\n\n"
+        "Every path is also served with the user in it, `/api/{user_id}/tasks…`, where `user_id` is the token's `sub`."
+    ),
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SERVE_AUTHENTICATION": [],
+    "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
+    "PREPROCESSING_HOOKS": ["todo_backend.openapi.without_user_paths"],
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+}
+
+LOG_LEVEL = env("LOG_LEVEL", "INFO").upper()
+if LOG_LEVEL not in ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"):
+    raise ImproperlyConfigured(f"LOG_LEVEL must be DEBUG, INFO, WARNING, ERROR or CRITICAL, not {LOG_LEVEL!r}.")
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"text": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "text"}},
+    "root": {"handlers": ["console"], "level": LOG_LEVEL},
+    # Django's own handlers would print a second time with DEBUG, and mail without it.
+    "loggers": {"django": {"handlers": [], "level": "NOTSET"}},
+}

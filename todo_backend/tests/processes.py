@@ -1,0 +1,82 @@
+"""The project in processes of its own, as administrators and servers run it: with an environment made from nothing."""
+
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from django.conf import settings
+
+SECRET = "a secret of a process, of 32 bytes or more"
+
+
+def environment(**variables: str) -> dict[str, str]:
+    """What every process needs, `PATH` included, and the variables; nothing of `.env`."""
+    return {
+        "PATH": os.environ["PATH"],
+        "PYTHON_DOTENV_DISABLED": "true",
+        "PYTHONWARNINGS": "error",
+        "BETTER_AUTH_SECRET": SECRET,
+        **variables,
+    }
+
+
+def manage(*arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
+    """`manage.py` with those arguments and variables."""
+    return subprocess.run(
+        [sys.executable, "manage.py", *arguments],
+        cwd=settings.BASE_DIR,
+        env=environment(**variables),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def serve_command(port: int) -> list[str]:
+    """What `make serve` runs, read from the Makefile, so that the tests serve as production does."""
+    makefile = (settings.BASE_DIR / "Makefile").read_text()
+    [recipe] = [line for line in makefile.splitlines() if "-m granian" in line]
+    values = {"PYTHON": sys.executable, "PORT": str(port), "WORKERS": "1", "THREADS": "4"}
+    return [re.sub(r"\$\((\w+)\)", lambda match: values[match[1]], word) for word in recipe.split()]
+
+
+@contextmanager
+def server(log: Path, **variables: str) -> Iterator[str]:
+    """The production server; yields its address. What it prints goes to `log`."""
+    port = free_port()
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            serve_command(port), cwd=settings.BASE_DIR, env=environment(**variables), stdout=output, stderr=output
+        )
+    try:
+        wait_until_live(f"http://127.0.0.1:{port}", process, log)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+def wait_until_live(address: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            urllib.request.urlopen(f"{address}/healthz", timeout=5).close()
+        except OSError:
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise AssertionError(f"The server did not start:\n{log.read_text()}") from None
+            time.sleep(0.05)
+        else:
+            return

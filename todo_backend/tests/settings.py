@@ -1,0 +1,24 @@
+"""The project's settings as the tests see them: nothing from `.env`, nothing from the caller's environment.
+
+`TEST_POSTGRESQL` is the folder of a PostgreSQL server's socket, which `todo_backend.tests.postgresql` sets. It can name
+no server on another machine.
+"""
+
+import os
+from pathlib import Path
+
+from dotenv import dotenv_values
+
+for name in dotenv_values(Path(__file__).parents[2] / ".env.example"):
+    os.environ.pop(name, None)
+os.environ["PYTHON_DOTENV_DISABLED"] = "true"
+os.environ["BETTER_AUTH_SECRET"] = "the tests' secret, of 32 bytes or more"
+if socket_folder := os.environ.get("TEST_POSTGRESQL"):
+    os.environ["DATABASE_URL"] = f"postgresql:///todo_backend?host={socket_folder}&user=postgres"
+
+from todo_backend.settings import *  # noqa: E402, F403
+from todo_backend.settings import BASE_DIR, DATABASES  # noqa: E402
+
+if not socket_folder:
+    # A file as in production, because a database in memory locks differently.
+    DATABASES["default"]["TEST"] = {"NAME": str(BASE_DIR / "test.sqlite3")}

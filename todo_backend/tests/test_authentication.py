@@ -1,0 +1,366 @@
+import hashlib
+import json
+import time
+from typing import Any
+
+import pytest
+from django.test import Client
+
+from todo_backend.tests.tokens import HEADER, base64url, claims, sign, token
+
+pytestmark = pytest.mark.django_db
+
+INVALID = "Token is invalid."
+EXPIRED = "Token has expired."
+NOT_A_JWT = "This is not a JWT. If it is a Better Auth session token, get a JWT from /api/auth/token."
+ENCRYPTED = "This token is encrypted. Get a signed JWT from /api/auth/token."
+NO_CREDENTIALS = "Authentication credentials were not provided."
+NOW = int(time.time())
+
+
+def get(authorization: str | None) -> Any:
+    headers = {} if authorization is None else {"Authorization": authorization}
+    return Client().get("/api/tasks", headers=headers)
+
+
+def raw_claims(**literals: str) -> bytes:
+    """Claims in which some values are JSON as written, for what `json.dumps` would not write."""
+    text = json.dumps(claims(**dict.fromkeys(literals, ...)))[:-1]
+    return (text + "".join(f', "{name}": {literal}' for name, literal in literals.items()) + "}").encode()
+
+
+def tampered(part: int) -> str:
+    segments = token().split(".")
+    middle = len(segments[part]) // 2
+    segments[part] = (
+        segments[part][:middle] + ("A" if segments[part][middle] != "A" else "B") + segments[part][middle + 1 :]
+    )
+    return ".".join(segments)
+
+
+def not_accepted(algorithm: str) -> str:
+    return f"Token is signed with {algorithm}, which is not accepted."
+
+
+def only_with_url(algorithm: str) -> str:
+    return f"Token is signed with {algorithm}, which is accepted only when BETTER_AUTH_URL is set."
+
+
+HEADER_JSON = json.dumps(HEADER).encode()
+REFUSED = {
+    # Not a JWT at all
+    "session token": ("KOGJWRsyXPQEYxPzaZAekKcFJsiHcOx7", NOT_A_JWT),
+    "signed session token": ("KOGJWRsyXPQEYxPzaZAekKcFJsiHcOx7.c2lnbmF0dXJlIG9mIDMyIGJ5dGVzIG9yIG1vcmU=", NOT_A_JWT),
+    "one character": ("x", NOT_A_JWT),
+    "two words": ("a b", NOT_A_JWT),
+    "one dot": (".", NOT_A_JWT),
+    "encrypted": ("eyJhbGciOiJkaXIiLCJlbmMiOiJBMjU2R0NNIn0..aXY.Y2lwaGVy.dGFn", ENCRYPTED),
+    "four segments": (token() + ".x", INVALID),
+    "six segments": (token() + ".x.y.z", INVALID),
+    "three empty segments": ("..", INVALID),
+    "three segments of nonsense": ("a.b.c", INVALID),
+    "characters outside base64url": ("!!!.???.***", INVALID),
+    "8193 bytes": ("a." * 2 + "a" * 8189, INVALID),
+    "8193 bytes without a dot": ("a" * 8193, INVALID),
+    "60 KB of dots": ("." * 60_000, INVALID),
+    "not ASCII": ("tök.en.é", INVALID),
+    "not ASCII in a good token": (token() + "\u00ff", INVALID),
+    "a space in it": (token().replace(".", ". "), INVALID),
+    "two tokens": (token() + "," + token(), ENCRYPTED),
+    # Segments
+    "header changed": (tampered(0), INVALID),
+    "payload changed": (tampered(1), INVALID),
+    "signature changed": (tampered(2), INVALID),
+    "signature cut off": (token().rpartition(".")[0] + ".", INVALID),
+    "signature shortened": (token()[:-4], INVALID),
+    "signature padded": (token() + "=", INVALID),
+    "header padded": (base64url(HEADER_JSON + b" ") + "=" + token()[token().index(".") :], INVALID),
+    "signed with another secret": (sign(claims(), secret="another secret that has 32 bytes"), INVALID),
+    "signed with an empty secret": (sign(claims(), secret=""), INVALID),
+    "signed over another payload": (f"{token('bob').rpartition('.')[0]}.{token('ada').rpartition('.')[2]}", INVALID),
+    # Headers
+    "header not base64": ("%%%" + token()[token().index(".") :], INVALID),
+    "header not JSON": (sign(claims(), b"{alg: HS256}"), INVALID),
+    "header not UTF-8": (sign(claims(), b'{"alg":"HS256","x":"\xff"}'), INVALID),
+    "header an array": (sign(claims(), []), INVALID),
+    "header a string": (sign(claims(), "HS256"), INVALID),
+    "header null": (sign(claims(), None), INVALID),
+    "header deeply nested": (sign(claims(), b'{"alg":"HS256","x":' + b"[" * 2500 + b"]" * 2500 + b"}"), INVALID),
+    "header with a number of 5000 digits": (sign(claims(), b'{"alg":"HS256","x":' + b"9" * 5000 + b"}"), INVALID),
+    "no algorithm": (sign(claims(), {"typ": "JWT"}), INVALID),
+    "algorithm null": (sign(claims(), {"alg": None}), INVALID),
+    "algorithm a number": (sign(claims(), {"alg": 256}), INVALID),
+    "algorithm an array": (sign(claims(), {"alg": ["HS256"]}), INVALID),
+    "algorithm an object": (sign(claims(), {"alg": {"HS256": 1}}), INVALID),
+    "algorithm empty": (sign(claims(), {"alg": ""}), INVALID),
+    "algorithm in lower case": (sign(claims(), {"alg": "hs256"}), INVALID),
+    "algorithm unregistered": (sign(claims(), {"alg": "HS257"}), INVALID),
+    "algorithm a lone surrogate": (sign(claims(), {"alg": "\ud800"}), INVALID),
+    "algorithm for encryption": (sign(claims(), {"alg": "RSA-OAEP"}), INVALID),
+    "algorithm none": (sign(claims(), {"alg": "none"}), not_accepted("none")),
+    "algorithm none, unsigned": (sign(claims(), {"alg": "none"}).rpartition(".")[0] + ".", not_accepted("none")),
+    "algorithm None": (sign(claims(), {"alg": "None"}), INVALID),
+    "HS384": (sign(claims(), {"alg": "HS384"}, digest=hashlib.sha384), not_accepted("HS384")),
+    "HS512": (sign(claims(), {"alg": "HS512"}, digest=hashlib.sha512), not_accepted("HS512")),
+    "RS512": (sign(claims(), {"alg": "RS512"}), not_accepted("RS512")),
+    "ES384": (sign(claims(), {"alg": "ES384"}), not_accepted("ES384")),
+    "ES256K": (sign(claims(), {"alg": "ES256K"}), not_accepted("ES256K")),
+    "EdDSA": (sign(claims(), {"alg": "EdDSA", "kid": "k"}), only_with_url("EdDSA")),
+    "ES256": (sign(claims(), {"alg": "ES256"}), only_with_url("ES256")),
+    "ES512": (sign(claims(), {"alg": "ES512"}), only_with_url("ES512")),
+    "RS256": (sign(claims(), {"alg": "RS256"}), only_with_url("RS256")),
+    "PS256": (sign(claims(), {"alg": "PS256"}), only_with_url("PS256")),
+    "critical extension": (sign(claims(), {**HEADER, "crit": ["exp"], "exp": 1}), INVALID),
+    "critical extension that PyJWT knows": (sign(claims(), {**HEADER, "crit": ["b64"], "b64": True}), INVALID),
+    "empty list of critical extensions": (sign(claims(), {**HEADER, "crit": []}), INVALID),
+    "detached payload": (sign(claims(), {**HEADER, "b64": False}), INVALID),
+    # Payloads
+    "payload not JSON": (sign(b"{sub: ada}"), INVALID),
+    "payload empty": (sign(b""), INVALID),
+    "payload not UTF-8": (sign(b'{"sub":"\xff"}'), INVALID),
+    "payload an array": (sign([claims()]), INVALID),
+    "payload a string": (sign("ada"), INVALID),
+    "payload null": (sign(None), INVALID),
+    "payload deeply nested": (sign(b'{"x":' + b"[" * 2500 + b"]" * 2500 + b"}"), INVALID),
+    "payload with a number of 5000 digits": (sign(raw_claims(x="9" * 5000)), INVALID),
+    "payload cut off": (sign(json.dumps(claims())[:-1].encode()), INVALID),
+    "the session cookie cache": (sign({"session": {"token": "t"}, "user": {"id": "ada"}, "exp": NOW + 900}), INVALID),
+    "the e-mail verification token": (sign({"email": "ada@example.com", "iat": NOW, "exp": NOW + 900}), INVALID),
+    # Expiry
+    "expired an hour ago": (token(exp=NOW - 3600), EXPIRED),
+    "expired a second ago": (token(exp=NOW - 1), EXPIRED),
+    "expired in 1970": (token(exp=3600), EXPIRED),
+    "expired before 1970": (token(exp=-1), EXPIRED),
+    "expired with a fraction": (token(exp=NOW - 0.5), EXPIRED),
+    "expiry 400 digits below zero": (sign(raw_claims(exp="-" + "9" * 400)), EXPIRED),
+    "no expiry": (token(exp=...), INVALID),
+    "expiry null": (token(exp=None), INVALID),
+    "expiry true": (token(exp=True), INVALID),
+    "expiry a string": (token(exp=str(NOW + 900)), INVALID),
+    "expiry an array": (token(exp=[NOW + 900]), INVALID),
+    "expiry in milliseconds": (token(exp=(NOW + 900) * 1000), INVALID),
+    "expiry in year 10000": (token(exp=253402300800), INVALID),
+    "expiry of 400 digits": (sign(raw_claims(exp="9" * 400)), INVALID),
+    "expiry of 1e999": (sign(raw_claims(exp="1e999")), INVALID),
+    "expiry NaN": (sign(raw_claims(exp="NaN")), INVALID),
+    "expiry Infinity": (sign(raw_claims(exp="Infinity")), INVALID),
+    # Not before
+    "not before in an hour": (token(nbf=NOW + 3600), INVALID),
+    "not before null": (token(nbf=None), INVALID),
+    "not before a string": (token(nbf=str(NOW)), INVALID),
+    "not before true": (token(nbf=True), INVALID),
+    "not before NaN": (sign(raw_claims(nbf="NaN")), INVALID),
+    "not before of 400 digits": (sign(raw_claims(nbf="9" * 400)), INVALID),
+    # Subject
+    "no subject, but id and email": (token(sub=...), INVALID),
+    "subject null": (token(None), INVALID),
+    "subject a number": (token(1), INVALID),
+    "subject true": (token(True), INVALID),
+    "subject an array": (token(["ada"]), INVALID),
+    "subject an object": (token({"id": "ada"}), INVALID),
+    "subject empty": (token(""), INVALID),
+    "subject blank": (token(" \u00a0\u3000"), INVALID),
+    "subject of 256 characters": (token("a" * 256), INVALID),
+    "subject with NUL": (token("a\0da"), INVALID),
+    "subject with a newline": (token("ada\n"), INVALID),
+    "subject with DEL": (token("ada\x7f"), INVALID),
+    "subject with a C1 control": (token("ada\x85x"), INVALID),
+    "subject with a lone surrogate": (token("ada\ud800"), INVALID),
+}
+
+
+@pytest.mark.parametrize(("raw_token", "detail"), REFUSED.values(), ids=REFUSED.keys())
+def test_a_refused_token_is_401_with_its_reason_and_reaches_no_table(
+    raw_token: str, detail: str, django_assert_num_queries: Any
+) -> None:
+    with django_assert_num_queries(0):
+        response = get(f"Bearer {raw_token}")
+    assert response.status_code == 401
+    assert response.content == json.dumps({"detail": detail}, separators=(",", ":")).encode()
+    assert response["WWW-Authenticate"] == 'Bearer error="invalid_token"'
+
+
+def test_the_table_of_refused_tokens_is_long_enough() -> None:
+    assert len(REFUSED) >= 60
+
+
+@pytest.mark.parametrize(
+    "authorization", [None, "", " ", "Basic YWRhOnB3", "Bearer", "bearer  ", "Token x.y.z", "Bearerx"]
+)
+def test_without_a_bearer_token_no_credentials_were_provided(authorization: str | None) -> None:
+    response = get(authorization)
+    assert response.status_code == 401
+    assert response.json() == {"detail": NO_CREDENTIALS}
+    assert response["WWW-Authenticate"] == "Bearer"
+
+
+@pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER", "bEaReR", "Bearer  "])
+def test_the_case_of_the_scheme_does_not_matter(scheme: str) -> None:
+    assert get(f"{scheme} {token()}").status_code == 200
+
+
+ACCEPTED = {
+    "as Better Auth's sign hook makes it": token(),
+    "as Better Auth's signJWT makes it": sign({"sub": "ada", "iat": NOW, "exp": NOW + 900}, {"alg": "HS256"}),
+    "with a kid": sign(claims(), {**HEADER, "kid": "unknown"}),
+    "of another type": sign(claims(), {"alg": "HS256", "typ": "at+jwt"}),
+    "with keys to follow": sign(claims(), {**HEADER, "jku": "http://127.0.0.1:9/", "x5u": "x", "jwk": {"kty": "oct"}}),
+    "issued in the future": token(iat=NOW + 3600),
+    "issued at a time that is no number": token(iat="yesterday"),
+    "issued at a 400-digit time": sign(raw_claims(iat="9" * 400)),
+    "with a jti that is no string": token(jti=1),
+    "with a token_type": token(token_type="refresh"),
+    "with a fraction in exp": token(exp=NOW + 900.5),
+    "with exp as an exponent": sign(raw_claims(exp="2e9")),
+    "that expires in year 9999": token(exp=253402300799),
+    "valid from five seconds on": token(nbf=NOW + 5),
+    "valid since long": token(nbf=0),
+    "with an issuer, where none is expected": token(iss="anybody", aud=["anything"]),
+    "in 8192 bytes": sign(claims(pad="x" * 5730)),
+}
+
+
+@pytest.mark.parametrize("raw_token", ACCEPTED.values(), ids=ACCEPTED.keys())
+def test_an_accepted_token(raw_token: str) -> None:
+    assert len(raw_token) <= 8192
+    assert get(f"Bearer {raw_token}").status_code == 200
+
+
+def test_the_longest_accepted_token_has_8192_bytes() -> None:
+    sizes = {len(sign(claims(pad="x" * length))) for length in range(5600, 5900)}
+    assert 8192 in sizes
+    for length in range(5600, 5900):
+        raw_token = sign(claims(pad="x" * length))
+        if len(raw_token) in (8192, 8193):
+            assert get(f"Bearer {raw_token}").status_code == (200 if len(raw_token) == 8192 else 401)
+
+
+@pytest.mark.parametrize(
+    "user_id", ["1", "a" * 255, "KOGJWRsyXPQEYxPzaZAekKcFJsiHcOx7", "auth0|x/y", " ada ", "😀", "a'; --", "%00"]
+)
+def test_the_user_is_the_sub_as_it_is(user_id: str, ada: Any) -> None:
+    ada.task()
+    response = Client().post(
+        "/api/tasks", {"title": "x"}, "application/json", headers={"Authorization": f"Bearer {token(user_id)}"}
+    )
+    assert response.json()["user_id"] == user_id
+    assert [task["user_id"] for task in get(f"Bearer {token(user_id)}").json()] == [user_id]
+
+
+def test_the_sub_counts_and_not_the_id_nor_the_email() -> None:
+    response = Client().post(
+        "/api/tasks", {"title": "x"}, "application/json", headers={"Authorization": f"Bearer {token('ada', id='bob')}"}
+    )
+    assert response.json()["user_id"] == "ada"
+
+
+def test_a_token_expires_to_the_second() -> None:
+    authorization = f"Bearer {token(exp=int(time.time()) + 2)}"
+    assert get(authorization).status_code == 200
+    time.sleep(2.05)
+    assert get(authorization).json() == {"detail": EXPIRED}
+
+
+def test_nbf_has_ten_seconds_of_leeway_and_exp_has_none() -> None:
+    now = int(time.time())
+    assert get(f"Bearer {token(nbf=now + 9)}").status_code == 200
+    assert get(f"Bearer {token(nbf=now + 13)}").json() == {"detail": INVALID}
+    assert get(f"Bearer {token(exp=now)}").json() == {"detail": EXPIRED}
+
+
+@pytest.mark.filterwarnings("ignore::jwt.warnings.InsecureKeyLengthWarning")
+def test_the_secret_is_the_raw_string(settings: Any) -> None:
+    for secret in ["short", " surrounded ", "c2VjcmV0", "ünïcödé-ünïcödé-ünïcödé", "{}${x}'\""]:
+        settings.BETTER_AUTH_SECRET = secret
+        assert get(f"Bearer {sign(claims(), secret=secret)}").status_code == 200
+        assert get(f"Bearer {sign(claims(), secret=secret.strip() + '.')}").status_code == 401
+
+
+def test_a_secret_that_changes_ends_the_old_tokens(settings: Any) -> None:
+    old = token()
+    settings.BETTER_AUTH_SECRET = "a new secret, of 32 bytes or more"
+    assert get(f"Bearer {old}").json() == {"detail": INVALID}
+    assert get(f"Bearer {token()}").status_code == 200
+
+
+def test_without_a_secret_hs256_is_not_accepted(settings: Any) -> None:
+    settings.BETTER_AUTH_SECRET = ""
+    settings.BETTER_AUTH_URL = settings.BETTER_AUTH_ISSUER = settings.BETTER_AUTH_AUDIENCE = "http://localhost:3000"
+    for secret in ["", "anything that anybody could think of"]:
+        response = get(f"Bearer {sign(claims(), secret=secret)}")
+        assert response.status_code == 401
+        assert response.json() == {
+            "detail": "Token is signed with HS256, which is accepted only when BETTER_AUTH_SECRET is set."
+        }
+
+
+@pytest.fixture
+def better_auth_url(settings: Any) -> None:
+    settings.BETTER_AUTH_URL = settings.BETTER_AUTH_ISSUER = settings.BETTER_AUTH_AUDIENCE = "http://localhost:3000"
+
+
+ORIGIN = "http://localhost:3000"
+RECIPIENTS = {
+    "both match": ({}, None),
+    "both absent": ({"iss": ..., "aud": ...}, None),
+    "audience in an array": ({"aud": ["x", ORIGIN]}, None),
+    "other issuer": ({"iss": "https://evil.example"}, f"Token issuer is 'https://evil.example', expected '{ORIGIN}'."),
+    "issuer with a slash": ({"iss": ORIGIN + "/"}, f"Token issuer is '{ORIGIN}/', expected '{ORIGIN}'."),
+    "issuer empty": ({"iss": ""}, f"Token issuer is '', expected '{ORIGIN}'."),
+    "issuer null": ({"iss": None}, INVALID),
+    "issuer a number": ({"iss": 1}, INVALID),
+    "issuer an array": ({"iss": [ORIGIN]}, INVALID),
+    "other audience": ({"aud": "other"}, f"Token audience is 'other', expected '{ORIGIN}'."),
+    "other audiences": ({"aud": ["a", "b"]}, f"Token audience is 'a, b', expected '{ORIGIN}'."),
+    "no audience in the array": ({"aud": []}, f"Token audience is '', expected '{ORIGIN}'."),
+    "audience empty": ({"aud": ""}, f"Token audience is '', expected '{ORIGIN}'."),
+    "audience null": ({"aud": None}, INVALID),
+    "audience an array of numbers": ({"aud": [1]}, INVALID),
+    "audience an object": ({"aud": {ORIGIN: 1}}, INVALID),
+    "issuer a lone surrogate": ({"iss": "\ud800"}, f"Token issuer is '\ud800', expected '{ORIGIN}'."),
+    "expired, too": ({"iss": "other", "exp": 1}, EXPIRED),
+}
+
+
+@pytest.mark.parametrize(("changes", "detail"), RECIPIENTS.values(), ids=RECIPIENTS.keys())
+def test_with_better_auth_url_issuer_and_audience_have_to_match_where_present(
+    changes: dict[str, Any], detail: str | None, better_auth_url: None
+) -> None:
+    response = get(f"Bearer {token(**changes)}")
+    if detail is None:
+        assert response.status_code == 200
+    else:
+        assert response.status_code == 401
+        assert json.loads(response.content) == {"detail": detail}
+
+
+def test_the_issuer_is_named_only_once_the_signature_holds(better_auth_url: None) -> None:
+    response = get(f"Bearer {sign(claims(iss='https://evil.example'), secret='not the secret of this server!!!')}")
+    assert response.json() == {"detail": INVALID}
+
+
+def test_issuer_and_audience_may_be_others_than_the_origin(settings: Any, better_auth_url: None) -> None:
+    settings.BETTER_AUTH_ISSUER = "https://issuer.example"
+    settings.BETTER_AUTH_AUDIENCE = "todo"
+    assert get(f"Bearer {token(iss='https://issuer.example', aud='todo')}").status_code == 200
+    assert get(f"Bearer {token(aud='todo')}").json() == {
+        "detail": "Token issuer is 'http://localhost:3000', expected 'https://issuer.example'."
+    }
+
+
+def test_a_token_is_never_logged(caplog: pytest.LogCaptureFixture) -> None:
+    raw_token = token()
+    get(f"Bearer {raw_token}")
+    get(f"Bearer {raw_token}x")
+    assert "Unauthorized" in caplog.text
+    assert not any(part in caplog.text for part in raw_token.split("."))
+
+
+def test_a_random_change_of_any_character_is_refused() -> None:
+    """A token of which one character is another one is refused, at every position."""
+    raw_token = token()
+    for position, character in enumerate(raw_token):
+        if character == ".":
+            continue
+        changed = raw_token[:position] + ("x" if character != "x" else "y") + raw_token[position + 1 :]
+        assert get(f"Bearer {changed}").status_code == 401, position

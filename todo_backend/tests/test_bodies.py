@@ -1,0 +1,224 @@
+"""What a request's body may be, and which error comes first."""
+
+from typing import Any
+
+import pytest
+from django.test import Client
+
+from conftest import User
+
+pytestmark = pytest.mark.django_db
+
+LIMIT = 64 * 1024
+
+
+def padded(size: int) -> bytes:
+    """A good body of exactly that many bytes."""
+    return b'{"title": "x", "pad": "' + b"x" * (size - 25) + b'"}'
+
+
+@pytest.fixture
+def task(ada: Any) -> Any:
+    return ada.task(description="kept")
+
+
+@pytest.fixture
+def unchanged(task: dict[str, Any], rows: Any) -> Any:
+    """Asserts, after the test, that the task and no other is there as it was."""
+    before = rows()
+    yield
+    assert rows() == before
+
+
+def writes(task: dict[str, Any]) -> list[tuple[str, str]]:
+    one = f"/api/tasks/{task['id']}"
+    return [("POST", "/api/tasks"), ("PUT", one), ("PATCH", one), ("PATCH", f"{one}/complete")]
+
+
+NOT_JSON = {
+    "a word": b"title",
+    "an open object": b'{"title": "x"',
+    "a trailing comma": b'{"title": "x",}',
+    "single quotes": b"{'title': 'x'}",
+    "a comment": b'{"title": "x"} // x',
+    "two values": b"{} {}",
+    "white space only": b"   ",
+    "a form": b"title=x",
+    "NaN": b'{"title": "x", "n": NaN}',
+    "Infinity": b'{"title": "x", "n": -Infinity}',
+    "a leading zero": b'{"title": "x", "n": 01}',
+    "a control character in a string": b'{"title": "a\nb"}',
+    "a bad escape": b'{"title": "\\x"}',
+    "a byte order mark": b'\xef\xbb\xbf{"title": "x"}',
+    "Latin-1": b'{"title": "\xe9"}',
+    "UTF-16": '{"title": "x"}'.encode("utf-16"),
+    "an encoded surrogate": b'{"title": "\xed\xa0\x80"}',
+    "an overlong encoding": b'{"title": "\xc0\xaf"}',
+    "nested 32768 deep": b"[" * 32768 + b"]" * 32768,
+    "nested 64 KiB deep, unclosed": b"[" * LIMIT,
+    "objects nested 10000 deep": b'{"a":' * 10000 + b"1" + b"}" * 10000,
+    "a title nested 5000 deep": b'{"title":' + b"[" * 5000 + b"]" * 5000 + b"}",
+}
+
+
+@pytest.mark.parametrize("raw", NOT_JSON.values(), ids=NOT_JSON.keys())
+def test_a_body_that_is_not_json_is_400(
+    raw: bytes, ada: Any, task: dict[str, Any], unchanged: None, django_assert_num_queries: Any
+) -> None:
+    with django_assert_num_queries(0):
+        for method, path in writes(task):
+            response = ada(method, path, raw=raw)
+            assert response.status_code == 400
+            assert list(response.json()) == ["detail"]
+
+
+@pytest.mark.parametrize("depth", range(900, 1000, 3))
+def test_nesting_at_the_edge_of_what_python_can_parse_is_an_answer(
+    depth: int, ada: Any, task: dict[str, Any], unchanged: None
+) -> None:
+    for method, path in writes(task)[:3]:
+        response = ada(method, path, raw=b'{"title": ' + b"[" * depth + b"]" * depth + b"}")
+        assert response.status_code in (400, 422)
+
+
+NOT_AN_OBJECT = [b"[]", b"null", b"true", b"5", b'"x"', b'[{"title": "x"}]', b"1e999", b"9" * 5000]
+
+
+@pytest.mark.parametrize("raw", NOT_AN_OBJECT, ids=lambda raw: raw[:20])
+def test_json_that_is_no_object_is_422_under_non_field_errors(
+    raw: bytes, ada: Any, task: dict[str, Any], unchanged: None
+) -> None:
+    for method, path in writes(task):
+        response = ada(method, path, raw=raw)
+        assert response.status_code == 422
+        [message] = response.json()["errors"]["non_field_errors"]
+        assert response.json() == {
+            "detail": f"non_field_errors: {message}",
+            "errors": {"non_field_errors": [message]},
+        }
+
+
+@pytest.mark.parametrize(
+    "number", ["9" * 4299, "9" * 4300, "9" * 4301, "9" * 10_000, "-" + "9" * 10_000, "1e999", "0." + "1" * 9000]
+)
+def test_a_number_of_any_length_is_json(number: str, ada: Any, rows: Any) -> None:
+    response = ada("POST", "/api/tasks", raw=f'{{"title": {number}}}'.encode())
+    assert response.json() == {"detail": "title: Not a valid string.", "errors": {"title": ["Not a valid string."]}}
+    assert rows() == []
+    assert ada("POST", "/api/tasks", raw=f'{{"title": "x", "n": {number}}}'.encode()).status_code == 201
+
+
+@pytest.mark.parametrize("debug", [False, True])
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        *("application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "text/plain", "text/json", "json"),
+        *("application/jsonp", "application/vnd.api+json", "application/*", "*/*", "application/xml", ";", "a" * 300),
+        *("application/json; charset=latin-1", "application/json;charset=UTF-16", "application/json; charset=bogus"),
+        *("application/json; charset=", "application/json, text/plain"),
+    ],
+)
+def test_another_media_type_or_charset_is_415(
+    content_type: str, debug: bool, ada: Any, task: dict[str, Any], unchanged: None, settings: Any
+) -> None:
+    settings.DEBUG = debug
+    for method, path in writes(task):
+        response = ada(method, path, {"title": "x"}, content_type=content_type, Accept="text/html")
+        assert response.status_code == 415
+        assert list(response.json()) == ["detail"]
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        *("application/json", "APPLICATION/JSON", "application/json; charset=utf-8", "application/json;charset=UTF-8"),
+        *('application/json; charset="utf-8"', "application/json; charset=utf8", "application/json; indent=4"),
+    ],
+)
+def test_utf_8_json_by_any_spelling_is_read(content_type: str, ada: Any) -> None:
+    response = ada("POST", "/api/tasks", {"title": "é"}, content_type=content_type)
+    assert (response.status_code, response.json()["title"]) == (201, "é")
+
+
+def test_a_body_without_a_media_type_is_415(ada: Any, unchanged: None) -> None:
+    response = Client().generic(
+        "POST", "/api/tasks", b"{}", content_type="", headers={"Authorization": f"Bearer {ada.token}"}
+    )
+    assert response.status_code == 415
+
+
+def test_64_kib_are_read_and_a_byte_more_is_413(ada: Any, task: dict[str, Any], rows: Any) -> None:
+    assert ada("POST", "/api/tasks", raw=padded(LIMIT)).status_code == 201
+    before = rows()
+    for method, path in [*writes(task), ("GET", "/api/tasks"), ("DELETE", f"/api/tasks/{task['id']}")]:
+        response = ada(method, path, raw=padded(LIMIT + 1))
+        assert response.status_code == 413
+        assert response.json() == {"detail": "The body is too large."}
+    assert rows() == before
+
+
+def test_a_body_without_content_length_is_411(ada: Any, task: dict[str, Any], unchanged: None) -> None:
+    for method, path in [*writes(task), ("GET", "/api/tasks"), ("DELETE", f"/api/tasks/{task['id']}")]:
+        response = ada(method, path, **{"Transfer-Encoding": "chunked"})
+        assert response.status_code == 411
+        assert response.json() == {"detail": "Send a Content-Length with the body."}
+
+
+@pytest.mark.parametrize("length", ["x", "-1", "1e1", "\u00b2"])
+def test_a_content_length_that_is_no_number_is_none(
+    length: str, ada: Any, task: dict[str, Any], unchanged: None
+) -> None:
+    response = ada("PATCH", f"/api/tasks/{task['id']}/complete", **{"Content-Length": length})
+    assert response.status_code == 411
+
+
+def test_a_content_length_of_5000_digits_is_too_large(ada: Any, task: dict[str, Any], unchanged: None) -> None:
+    response = ada("PATCH", f"/api/tasks/{task['id']}/complete", **{"Content-Length": "9" * 5000})
+    assert response.status_code == 413
+
+
+def test_the_first_error_that_applies_is_the_answer(task: dict[str, Any], unchanged: None, ada: Any) -> None:
+    """One request with everything wrong, mended one thing at a time, in the contract's order."""
+    wrong: dict[str, Any] = {
+        "path": "/api/nowhere",
+        "method": "POST",
+        "raw": b"{",
+        "content_type": "text/plain",
+        "Host": "evil.example",
+        "Authorization": "Bearer x.y.z",
+        "Transfer-Encoding": "chunked",
+        "Content-Length": str(LIMIT + 1),
+    }
+    steps: list[tuple[int, dict[str, Any]]] = [
+        (400, {"Host": "localhost"}),
+        (404, {"path": f"/api/bob/tasks/{task['id']}/complete"}),
+        (401, {"Authorization": f"Bearer {ada.token}"}),
+        (403, {"path": f"/api/ada/tasks/{task['id'] + 1}/complete"}),
+        (405, {"method": "PATCH"}),
+        (411, {"Transfer-Encoding": None}),
+        (413, {"Content-Length": "1"}),
+        (415, {"content_type": "application/json"}),
+        (400, {"raw": b'{"completed": 1}', "Content-Length": "16"}),
+        (422, {"raw": b'{"completed":  true}', "Content-Length": "20"}),
+        (404, {"path": f"/api/ada/tasks/{task['id']}", "raw": b"{}", "Content-Length": "2"}),
+        (200, {}),
+    ]
+    for status, mended in steps:
+        request = {name: value for name, value in wrong.items() if value is not None}
+        headers = {name: value for name, value in request.items() if name[0].isupper()}
+        response = Client().generic(
+            request["method"], request["path"], request["raw"], request["content_type"], headers=headers
+        )
+        assert response.status_code == status, (response.content, request)
+        wrong.update(mended)
+
+
+def test_a_user_of_the_whole_table_of_types_gets_an_answer(rows: Any) -> None:
+    """Every pair of a field and a JSON value is a task or a 422, and never anything else."""
+    user = User("carol")
+    values = ["", " ", "x", "\0", "x" * 201, "x" * 1001, 0, 1, -1, 1.5, 1e308, True, False, None, [], [1], {}, {"a": 1}]
+    for field in ["title", "description", "completed", "id", "user_id", "created_at", "other"]:
+        for value in values:
+            response = user("POST", "/api/tasks", {"title": "x", field: value})
+            assert response.status_code in (201, 422)
+            assert (response.status_code == 422) == ("errors" in response.json())

@@ -1,0 +1,78 @@
+from typing import Any
+
+import pytest
+from django.test import Client
+
+pytestmark = pytest.mark.django_db
+
+ORIGIN = "http://localhost:3000"
+PREFLIGHT = {"Access-Control-Request-Method": "PATCH", "Access-Control-Request-Headers": "authorization,content-type"}
+
+
+def header_list(response: Any, name: str) -> set[str]:
+    return {item.strip().lower() for item in response[name].split(",")}
+
+
+@pytest.mark.parametrize("path", ["/api/tasks", "/api/tasks/1", "/api/ada/tasks/1/complete", "/api/tasks/"])
+def test_a_preflight_needs_no_token_and_is_cached_for_a_day(path: str, django_assert_num_queries: Any) -> None:
+    with django_assert_num_queries(0):
+        response = Client().options(path, headers={"Origin": ORIGIN, **PREFLIGHT})
+    assert response.status_code == 200
+    assert response["Access-Control-Allow-Origin"] == ORIGIN
+    assert response["Access-Control-Allow-Credentials"] == "true"
+    assert response["Access-Control-Max-Age"] == "86400"
+    assert header_list(response, "Access-Control-Allow-Methods") == {"get", "post", "put", "patch", "delete"}
+    assert header_list(response, "Access-Control-Allow-Headers") == {
+        *("authorization", "content-type", "idempotency-key", "x-request-id")
+    }
+    assert "origin" in header_list(response, "Vary")
+
+
+OTHER_ORIGINS = [
+    *("http://localhost:3001", "https://localhost:3000", "http://localhost", "http://127.0.0.1:3000", "null", "*", ""),
+    *("http://localhost:3000.evil.example", "http://evil.example", "http://[", "http://localhost:30000", "file://"),
+]
+
+
+@pytest.mark.parametrize("origin", OTHER_ORIGINS)
+def test_another_origin_may_not_read(origin: str, ada: Any) -> None:
+    for response in [
+        ada("GET", "/api/tasks", Origin=origin),
+        Client().options("/api/tasks", headers={"Origin": origin, **PREFLIGHT}),
+    ]:
+        assert not [name for name in response.headers if name.lower().startswith("access-control-")]
+
+
+def test_the_origin_may_read_every_answer_errors_included(ada: Any) -> None:
+    task = ada.task()
+    requests: list[tuple[int, str, str, dict[str, Any]]] = [
+        (200, "GET", "/api/tasks", {}),
+        (201, "POST", "/api/tasks", {"body": {"title": "x"}}),
+        (200, "PATCH", f"/api/tasks/{task['id']}/complete", {}),
+        (400, "POST", "/api/tasks", {"raw": b"{"}),
+        (400, "GET", "/api/tasks", {"Host": "evil.example"}),
+        (401, "GET", "/api/tasks", {"Authorization": "Bearer x"}),
+        (403, "GET", "/api/bob/tasks", {}),
+        (404, "GET", "/api/nowhere", {}),
+        (404, "GET", "/nowhere", {}),
+        (405, "DELETE", "/api/tasks", {}),
+        (411, "POST", "/api/tasks", {"Transfer-Encoding": "chunked"}),
+        (413, "POST", "/api/tasks", {"raw": b"x" * 70_000}),
+        (415, "POST", "/api/tasks", {"raw": b"{}", "content_type": "text/plain"}),
+        (422, "POST", "/api/tasks", {"body": {}}),
+        (204, "DELETE", f"/api/tasks/{task['id']}", {}),
+    ]
+    for status, method, path, arguments in requests:
+        response = ada(method, path, **{"Origin": ORIGIN, **arguments})
+        assert response.status_code == status
+        assert response["Access-Control-Allow-Origin"] == ORIGIN
+        assert response["Access-Control-Allow-Credentials"] == "true"
+        assert header_list(response, "Access-Control-Expose-Headers") == {
+            *("location", "retry-after", "www-authenticate", "x-request-id")
+        }
+
+
+def test_without_an_origin_there_is_nothing_to_allow(ada: Any) -> None:
+    response = ada("GET", "/api/tasks")
+    assert "Access-Control-Allow-Origin" not in response
+    assert "origin" in header_list(response, "Vary")

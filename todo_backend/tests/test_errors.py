@@ -1,0 +1,175 @@
+import json
+import logging
+from typing import Any
+
+import pytest
+from django.db import DataError, InterfaceError, OperationalError, connection
+from django.test import Client
+
+from tasks.models import Task
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(params=[False, True], ids=["DEBUG off", "DEBUG on"])
+def debug(request: pytest.FixtureRequest, settings: Any) -> None:
+    settings.DEBUG = request.param
+
+
+@pytest.mark.parametrize("host", ["evil.example", "localhost.evil.example", "", "a b", "[::1", "localhost:x", "\u00e9"])
+@pytest.mark.parametrize("path", ["/api/tasks", "/nowhere", "/api/docs", "/api/schema"])
+def test_a_host_that_is_not_allowed_is_400(host: str, path: str, debug: None, ada: Any) -> None:
+    response = ada("GET", path, Host=host, Accept="text/html")
+    assert response.status_code == 400
+    assert response.content == b'{"detail":"This Host is not among ALLOWED_HOSTS."}'
+    assert response["Content-Type"] == "application/json"
+
+
+@pytest.mark.parametrize("host", ["localhost", "localhost:8000", "LOCALHOST", "127.0.0.1:1", "[::1]", "[::1]:8000"])
+def test_the_hosts_of_this_machine_are_allowed_by_default(host: str, ada: Any) -> None:
+    assert ada("GET", "/api/tasks", Host=host).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "accept", ["text/html", "application/xml", "image/png", "x", "", "application/json;q=0", "*/*"]
+)
+def test_answers_are_json_whatever_is_accepted(accept: str, debug: None, ada: Any) -> None:
+    task = ada.task()
+    for path, status in [("/api/tasks", 200), ("/api/tasks?format=html", 200), ("/api/tasks/0", 404)]:
+        response = ada("GET", path, Accept=accept)
+        assert (response.status_code, response["Content-Type"]) == (status, "application/json")
+    assert Client().get(f"/api/tasks/{task['id']}", headers={"Accept": accept}).json() == {
+        "detail": "Authentication credentials were not provided."
+    }
+
+
+@pytest.fixture
+def broken_table() -> Any:
+    """A table that lacks a column the model has; the test's transaction undoes it."""
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE tasks_task RENAME COLUMN title TO heading")
+    return None
+
+
+OPERATIONS: list[tuple[str, str, dict[str, Any] | None]] = [
+    ("GET", "/api/tasks", None),
+    ("POST", "/api/tasks", {"title": "x"}),
+    ("GET", "/api/tasks/1", None),
+    ("PUT", "/api/tasks/1", {"title": "x"}),
+    ("PATCH", "/api/tasks/1", {"title": "x"}),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "body"), OPERATIONS)
+def test_a_database_without_its_columns_is_503_and_the_log_says_migrate(
+    method: str,
+    path: str,
+    body: Any,
+    debug: None,
+    ada: Any,
+    broken_table: None,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    response = ada(method, path, body)
+    assert response.status_code == 503
+    assert response.json() == {"detail": "The database cannot be reached."}
+    assert int(response["Retry-After"]) > 0
+    assert "run `manage.py migrate`" in caplog.text
+
+
+@pytest.mark.parametrize(("method", "path", "body"), OPERATIONS)
+def test_a_database_without_its_table_is_503_and_the_log_says_migrate(
+    method: str, path: str, body: Any, debug: None, ada: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("DROP TABLE tasks_task")
+    response = ada(method, path, body)
+    assert response.status_code == 503
+    assert response.json() == {"detail": "The database cannot be reached."}
+    assert int(response["Retry-After"]) > 0
+    assert "run `manage.py migrate`" in caplog.text
+
+
+def fail_with(error: Exception) -> Any:
+    def execute(execute: Any, sql: str, params: Any, many: bool, context: Any) -> None:
+        raise error
+
+    return connection.execute_wrapper(execute)
+
+
+@pytest.mark.parametrize(
+    "error", [OperationalError("db at 10.0.0.7 is gone"), InterfaceError("connection already closed")]
+)
+@pytest.mark.parametrize(("method", "path", "body"), OPERATIONS)
+def test_a_database_that_fails_is_503_and_says_nothing_of_itself(
+    method: str, path: str, body: Any, error: Exception, debug: None, ada: Any
+) -> None:
+    with fail_with(error):
+        response = ada(method, path, body)
+    assert response.status_code == 503
+    assert response.json() == {"detail": "The database cannot be reached."}
+    assert int(response["Retry-After"]) > 0
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError("secret of the house"), DataError("secret of the house")])
+@pytest.mark.parametrize(("method", "path", "body"), OPERATIONS)
+def test_an_error_of_ours_is_500_and_its_traceback_is_in_the_log_only(
+    method: str, path: str, body: Any, error: Exception, debug: None, ada: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    with fail_with(error):
+        response = ada(method, path, body, Accept="text/html")
+    assert response.status_code == 500
+    assert response.content == b'{"detail":"Internal server error."}'
+    assert response["Content-Type"] == "application/json"
+    [record] = [record for record in caplog.records if record.exc_info]
+    assert record.levelno == logging.ERROR
+    assert "secret of the house" in caplog.text
+    assert ada.token not in caplog.text
+
+
+def test_an_error_outside_the_views_is_500_in_json(settings: Any, ada: Any) -> None:
+    settings.MIDDLEWARE = ["todo_backend.tests.test_errors.failing_middleware"]
+    client = Client(raise_request_exception=False)
+    response = client.get("/api/tasks")
+    assert (response.status_code, response.content) == (500, b'{"detail":"Internal server error."}')
+
+
+def failing_middleware(get_response: Any) -> Any:
+    def middleware(request: Any) -> Any:
+        raise ZeroDivisionError
+
+    return middleware
+
+
+@pytest.mark.parametrize(
+    ("path", "allow"),
+    [("/healthz", "GET, HEAD"), ("/readyz", "GET, HEAD"), ("/api/schema", "GET, HEAD"), ("/api/docs", "GET, HEAD")],
+)
+def test_a_method_that_a_page_does_not_have_is_405_in_json(path: str, allow: str, debug: None) -> None:
+    for method in ["POST", "OPTIONS", "DELETE", "PATCH"]:
+        response = Client().generic(method, path, headers={"Accept": "text/html"})
+        assert response.status_code == 405
+        assert response["Allow"] == allow
+        assert json.loads(response.content) == {"detail": f'Method "{method}" not allowed.'}
+
+
+@pytest.mark.parametrize(
+    "path", ["/api/tasks", "/api/tasks/1", "/api/nowhere", "/api/schema", "/api/docs", "/api/", "/api/tasks/"]
+)
+@pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS"])
+def test_answers_under_api_are_not_stored(path: str, method: str, ada: Any) -> None:
+    assert ada(method, path)["Cache-Control"] == "no-store"
+    assert ada(method, path, Host="evil.example")["Cache-Control"] == "no-store"
+    assert Client().generic(method, path)["Cache-Control"] == "no-store"
+
+
+def test_answers_elsewhere_may_be_stored() -> None:
+    assert "Cache-Control" not in Client().get("/healthz")
+
+
+def test_a_refused_write_leaves_the_rows(ada: Any) -> None:
+    task = ada.task()
+    with fail_with(OperationalError("gone")):
+        ada("PATCH", f"/api/tasks/{task['id']}", {"title": "x"})
+        ada("DELETE", f"/api/tasks/{task['id']}")
+    assert Task.objects.get().title == task["title"]

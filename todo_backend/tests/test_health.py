@@ -1,0 +1,51 @@
+from typing import Any
+
+import pytest
+from django.db import OperationalError, connection
+from django.test import Client
+
+ANY_HOST = {"Host": "10.1.2.3:8000"}
+
+
+def test_the_process_lives_without_a_database_a_token_or_a_host_name() -> None:
+    for path in ["/healthz", "/healthz/"]:
+        response = Client().get(path, headers=ANY_HOST)
+        assert (response.status_code, response.json()) == (200, {"status": "ok"})
+
+
+@pytest.mark.django_db
+def test_it_is_ready_with_a_database_that_has_all_migrations() -> None:
+    for path in ["/readyz", "/readyz/"]:
+        response = Client().get(path, headers=ANY_HOST)
+        assert (response.status_code, response.json()) == (200, {"status": "ok"})
+
+
+@pytest.mark.django_db
+def test_it_is_not_ready_while_a_migration_is_missing() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("DELETE FROM django_migrations WHERE app = 'tasks'")
+    response = Client().get("/readyz", headers=ANY_HOST)
+    assert response.status_code == 503
+    assert response.json() == {"detail": "The database lacks migrations: run `manage.py migrate`."}
+    assert int(response["Retry-After"]) > 0
+
+
+@pytest.mark.django_db
+def test_it_is_not_ready_without_a_database() -> None:
+    def fail(*args: Any) -> None:
+        raise OperationalError("the server at 10.0.0.7 is gone")
+
+    with connection.execute_wrapper(fail):
+        response = Client().get("/readyz", headers=ANY_HOST)
+        assert Client().get("/healthz").status_code == 200
+    assert response.status_code == 503
+    assert response.json() == {"detail": "The database cannot be reached."}
+
+
+@pytest.mark.django_db
+def test_migrate_makes_the_tables_of_tasks_and_no_other() -> None:
+    tables = set(connection.introspection.table_names())
+    assert tables == {"tasks_task", "django_migrations"}
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT DISTINCT app FROM django_migrations")
+        assert cursor.fetchall() == [("tasks",)]

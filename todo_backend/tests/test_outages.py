@@ -1,0 +1,91 @@
+"""A real database that goes away, under requests of threads of their own."""
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test import Client
+
+pytestmark = [pytest.mark.postgresql, pytest.mark.django_db(transaction=True)]
+
+UNKNOWN = {"detail": "The connection to the database broke; whether the change was made is unknown."}
+
+
+def in_thread(request: Callable[[], Any]) -> tuple[threading.Thread, list[Any]]:
+    answers: list[Any] = []
+
+    def call() -> None:
+        try:
+            answers.append(request())
+        finally:
+            connection.close()
+
+    thread = threading.Thread(target=call)
+    thread.start()
+    return thread, answers
+
+
+def cut_when_waiting() -> None:
+    """Ends the connection of the request that waits for a lock."""
+    with connection.cursor() as cursor:
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            cursor.execute("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE NOT granted")
+            if cursor.fetchall():
+                return
+            time.sleep(0.01)
+    raise AssertionError("no request waited for the lock")
+
+
+def answer_of_a_cut_request(request: Callable[[], Any]) -> Any:
+    with connection.cursor() as cursor:
+        cursor.execute("BEGIN; LOCK TABLE tasks_task IN ACCESS EXCLUSIVE MODE")
+        thread, answers = in_thread(request)
+        cut_when_waiting()
+        cursor.execute("ROLLBACK")
+    thread.join(timeout=10)
+    return answers[0]
+
+
+@pytest.mark.parametrize(
+    ("method", "suffix", "body"),
+    [
+        ("POST", "", {"title": "x"}),
+        ("PUT", "/{id}", {"title": "x"}),
+        ("PATCH", "/{id}", {"title": "x"}),
+        ("PATCH", "/{id}/complete", None),
+        ("DELETE", "/{id}", None),
+    ],
+)
+def test_a_write_whose_connection_breaks_has_an_unknown_outcome(method: str, suffix: str, body: Any, ada: Any) -> None:
+    path = "/api/tasks" + suffix.format(id=ada.task()["id"])
+    response = answer_of_a_cut_request(lambda: ada(method, path, body))
+    assert response.status_code == 503
+    assert response.json() == UNKNOWN
+    assert "Retry-After" not in response
+
+
+@pytest.mark.parametrize("suffix", ["", "/{id}"])
+def test_a_read_whose_connection_breaks_may_be_tried_again(suffix: str, ada: Any) -> None:
+    path = "/api/tasks" + suffix.format(id=ada.task()["id"])
+    response = answer_of_a_cut_request(lambda: ada("GET", path))
+    assert response.status_code == 503
+    assert response.json() == {"detail": "The database cannot be reached."}
+    assert int(response["Retry-After"]) > 0
+
+
+def test_readiness_follows_the_database_and_liveness_does_not(monkeypatch: pytest.MonkeyPatch, ada: Any) -> None:
+    assert Client().get("/readyz").status_code == 200
+    connection.close()
+    monkeypatch.setitem(connection.settings_dict, "NAME", "no_such_database")
+    assert Client().get("/readyz").status_code == 503
+    assert Client().get("/healthz").status_code == 200
+    response = ada("POST", "/api/tasks", {"title": "x"})
+    assert (response.status_code, response.json()) == (503, {"detail": "The database cannot be reached."})
+    assert int(response["Retry-After"]) > 0
+    monkeypatch.undo()
+    assert Client().get("/readyz").status_code == 200
+    assert ada("POST", "/api/tasks", {"title": "x"}).status_code == 201

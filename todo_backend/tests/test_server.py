@@ -1,0 +1,247 @@
+"""The production server as a client meets it, on a database of its own."""
+
+import http.client
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import psycopg
+import pytest
+from django.db import connection
+
+from todo_backend.tests.processes import SECRET, free_port, manage, server
+from todo_backend.tests.tokens import claims, sign
+
+TOKEN = sign(claims(), secret=SECRET)
+AUTHORIZATION = {"Authorization": f"Bearer {TOKEN}"}
+JSON = {"Content-Type": "application/json"}
+
+
+@pytest.fixture(scope="module")
+def database_url(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """An empty database of the kind that the tests run on."""
+    if connection.vendor == "sqlite":
+        return f"sqlite:///{tmp_path_factory.mktemp('database') / 'todo.sqlite3'}"
+    folder = connection.settings_dict["OPTIONS"]["host"]
+    with psycopg.connect(host=folder, user="postgres", dbname="postgres", autocommit=True) as administrator:
+        administrator.execute("DROP DATABASE IF EXISTS served")
+        administrator.execute("CREATE DATABASE served")
+    return f"postgresql:///served?host={folder}&user=postgres"
+
+
+def request(address: str, method: str, path: str, body: Any = None, **headers: Any) -> tuple[int, dict[str, str], Any]:
+    """Status, headers and JSON of an answer; a body that is an iterator goes out in chunks, without its length."""
+    client = http.client.HTTPConnection(urlsplit(address).netloc, timeout=15)
+    client.request(method, path, body, {**AUTHORIZATION, **headers}, encode_chunked="Transfer-Encoding" in headers)
+    response = client.getresponse()
+    content = response.read()
+    client.close()
+    return (
+        response.status,
+        {name.lower(): value for name, value in response.getheaders()},
+        json.loads(content) if content else None,
+    )
+
+
+def raw_request(address: str, head: bytes, body: bytes = b"") -> bytes:
+    """What the server answers to those bytes, until it closes the connection."""
+    url = urlsplit(address)
+    with socket.create_connection((url.hostname, url.port or 80), timeout=15) as client:
+        client.sendall(head + b"\r\nConnection: close\r\n\r\n" + body)
+        answer = b""
+        while part := client.recv(65536):
+            answer += part
+    return answer
+
+
+@pytest.fixture(scope="module")
+def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("server") / "log"
+
+
+@pytest.fixture(scope="module")
+def address(database_url: str, log: Path) -> Iterator[str]:
+    assert manage("migrate", DATABASE_URL=database_url).returncode == 0
+    with server(log, DATABASE_URL=database_url) as address:
+        yield address
+
+
+def test_a_task_from_its_making_to_its_end(address: str) -> None:
+    status, headers, task = request(address, "POST", "/api/tasks", json.dumps({"title": "é 😀"}), **JSON)
+    assert (status, task["title"], task["user_id"]) == (201, "é 😀", "ada")
+    one = headers["location"]
+    assert request(address, "GET", one)[2] == task
+    assert request(address, "GET", "/api/tasks/?status=pending")[2] == [task]
+    assert request(address, "PUT", one, '{"title": "y"}', **JSON)[2]["title"] == "y"
+    assert request(address, "PATCH", one, '{"description": "z"}', **JSON)[2]["description"] == "z"
+    assert request(address, "PATCH", f"{one}/complete")[2]["completed"] is True
+    assert request(address, "PATCH", f"{one}/complete", "", **JSON)[2]["completed"] is False
+    assert request(address, "GET", "/api/tasks?status=completed")[2] == []
+    other = {"Authorization": f"Bearer {sign(claims('bob'), secret=SECRET)}"}
+    assert request(address, "GET", one, **other)[0] == 404
+    status, headers, body = request(address, "DELETE", one)
+    assert (status, body) == (204, None)
+    assert request(address, "DELETE", one)[0::2] == (404, {"detail": "Not found."})
+
+
+def test_what_it_says_at_the_start(address: str, log: Path, database_url: str) -> None:
+    [line] = [line for line in log.read_text().splitlines() if "todo_backend.startup" in line]
+    host = database_url.removeprefix("sqlite:///") if connection.vendor == "sqlite" else "postgresql at "
+    assert host in line
+    assert "Tokens: HS256." in line
+    assert "CORS origins: http://localhost:3000." in line
+    assert ("DATABASE_URL is SQLite" in line) == (connection.vendor == "sqlite")
+    assert "Pending migrations: none." in line
+
+
+def test_tokens_secrets_and_titles_are_not_in_its_log(address: str, log: Path) -> None:
+    request(address, "POST", "/api/tasks", '{"title": "a very private title"}', **JSON)
+    request(address, "GET", "/api/tasks", Authorization=f"Bearer {TOKEN}x")
+    text = log.read_text()
+    assert "/api/tasks" in text
+    for private in [*TOKEN.split("."), SECRET, "a very private title"]:
+        assert private not in text
+
+
+def test_a_chunked_body_is_411_and_flips_nothing(address: str) -> None:
+    task = request(address, "POST", "/api/tasks", '{"title": "x"}', **JSON)[2]
+    path = f"/api/tasks/{task['id']}"
+    chunked = {"Transfer-Encoding": "chunked", **JSON}
+    for method, where in [("PATCH", f"{path}/complete"), ("PATCH", path), ("PUT", path), ("POST", "/api/tasks")]:
+        assert request(address, method, where, iter([b'{"completed": false}']), **chunked)[0] == 411
+    assert request(address, "GET", path)[2] == task
+
+
+@pytest.mark.parametrize("size", [64 * 1024 + 1, 1024 * 1024])
+def test_a_body_over_the_limit_is_413(address: str, size: int) -> None:
+    assert request(address, "POST", "/api/tasks", b"x" * size, **JSON)[0::2] == (
+        413,
+        {"detail": "The body is too large."},
+    )
+
+
+def test_the_deepest_body_is_400(address: str) -> None:
+    for body in [b"[" * 65536, b'{"a":' * 13107, b'{"title":' + b"[" * 32000 + b"]" * 32000 + b"}"]:
+        status, _, answer = request(address, "POST", "/api/tasks", body, **JSON)
+        assert (status, answer) == (400, {"detail": "The body is nested too deeply."})
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        "application/json; charset*=bogus''x",
+        "application/json; charset*=utf-16''%41",
+        "a; b*0*=c; b*1=d",
+        ";;=;",
+        "\x80",
+    ],
+)
+def test_a_content_type_that_django_cannot_parse_is_415(address: str, content_type: str) -> None:
+    assert request(address, "POST", "/api/tasks", b"{}", **{"Content-Type": content_type})[0] == 415
+    assert request(address, "GET", "/api/tasks", **{"Content-Type": content_type})[0] == 200
+
+
+@pytest.mark.parametrize("charset", ["rot13", "base64", "utf-16", "utf-7"])
+def test_the_query_string_is_utf_8_whatever_the_body_is_in(address: str, charset: str) -> None:
+    content_type = {"Content-Type": f"application/json; charset={charset}"}
+    status, _, answer = request(address, "GET", "/api/tasks?status=%C3%A9", **content_type)
+    assert (status, answer["errors"]) == (422, {"status": ['"é" is not a valid choice.']})
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (b"GET /api/tasks HTTP/1.1", b"400"),
+        (b"GET /api/tasks HTTP/1.1\r\nHost: evil.example", b"400"),
+        (b"GET /healthz HTTP/1.1\r\nHost: evil.example", b"200"),
+        (b"GET /api/%FF%0Atasks?status=%FF HTTP/1.1\r\nHost: localhost", b"404"),
+        (b"GET /static/%00/../../../../etc/passwd HTTP/1.1\r\nHost: localhost", b"404"),
+        (b"GET /static/../manage.py HTTP/1.1\r\nHost: localhost", b"404"),
+        (b"GET //api/tasks HTTP/1.1\r\nHost: localhost", b"404"),
+        (b"GET /api/tasks HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer \xff\xfe.a.b", b"401"),
+        (b"GET /api/tasks HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer " + b"a." * 30_000, b"401"),
+        (b"GET /api/tasks HTTP/1.1\r\nHost: localhost\r\nCookie: \xff=\xff; a=\x80", b"401"),
+        (b"GET /api/tasks HTTP/1.1\r\nHost: localhost\r\nOrigin: http://[", b"401"),
+        (b"OPTIONS * HTTP/1.1\r\nHost: localhost", b"404"),
+        (b"FOO /api/tasks HTTP/1.1\r\nHost: localhost", b"401"),
+    ],
+)
+def test_bytes_that_no_browser_sends_get_an_answer_in_json(address: str, head: bytes, status: bytes) -> None:
+    answer = raw_request(address, head)
+    assert answer.split(b" ")[1] == status
+    assert b"application/json" in answer
+
+
+def test_the_page_and_its_assets_are_served_with_debug_off(address: str) -> None:
+    for path, part in [
+        (b"/api/docs", b"swagger-ui"),
+        (b"/static/drf_spectacular_sidecar/swagger-ui-dist/swagger-ui-bundle.js", b"SwaggerUIBundle"),
+    ]:
+        answer = raw_request(address, b"GET " + path + b" HTTP/1.1\r\nHost: localhost")
+        assert answer.startswith(b"HTTP/1.1 200 OK")
+        assert part in answer
+
+
+def test_many_clients_at_once_are_served(address: str) -> None:
+    """On SQLite, too, where one writes at a time and the others wait."""
+    task = request(address, "POST", "/api/tasks", '{"title": "x"}', **JSON)[2]
+    path = f"/api/tasks/{task['id']}/complete"
+    answers: list[int] = []
+
+    def toggle() -> None:
+        answers.extend(request(address, "PATCH", path)[0] for _ in range(10))
+
+    threads = [threading.Thread(target=toggle) for _ in range(11)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert answers == [200] * 110
+    assert request(address, "GET", f"/api/tasks/{task['id']}")[2]["completed"] is False
+
+
+def unreachable_url(folder: Path) -> str:
+    if connection.vendor == "sqlite":
+        return f"sqlite:///{folder / 'missing' / 'todo.sqlite3'}"
+    return f"postgresql://todo:private-password@127.0.0.1:{free_port()}/todo"
+
+
+def test_without_its_database_it_lives_and_says_503(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with server(log, DATABASE_URL=unreachable_url(tmp_path)) as address:
+        assert request(address, "GET", "/healthz")[0] == 200
+        assert request(address, "GET", "/readyz")[0] == 503
+        for method, body in [("GET", None), ("POST", '{"title": "x"}')]:
+            status, headers, answer = request(address, method, "/api/tasks", body, **JSON)
+            assert (status, answer) == (503, {"detail": "The database cannot be reached."})
+            assert int(headers["retry-after"]) > 0
+        assert request(address, "GET", "/api/tasks", Authorization="Bearer x")[0] == 401
+    assert "Pending migrations: unknown, the database cannot be reached." in log.read_text()
+    assert "private-password" not in log.read_text()
+
+
+def test_before_migrate_it_says_503_and_the_log_says_what_to_run(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    if connection.vendor == "sqlite":
+        url = f"sqlite:///{tmp_path / 'todo.sqlite3'}"
+    else:
+        url = f"postgresql:///postgres?host={connection.settings_dict['OPTIONS']['host']}&user=postgres"
+    with server(log, DATABASE_URL=url) as address:
+        assert request(address, "GET", "/healthz")[0] == 200
+        status, _, answer = request(address, "GET", "/readyz")
+        assert (status, answer) == (503, {"detail": "The database lacks migrations: run `manage.py migrate`."})
+        assert request(address, "GET", "/api/tasks")[0] == 503
+    assert "Pending migrations: tasks.0001_initial" in log.read_text()
+    assert "run `manage.py migrate`" in log.read_text()
+
+
+@pytest.mark.sqlite
+def test_sqlite_keeps_a_write_ahead_log(database_url: str, address: str) -> None:
+    import sqlite3
+
+    with sqlite3.connect(database_url.removeprefix("sqlite:///")) as database:
+        assert database.execute("PRAGMA journal_mode").fetchone() == ("wal",)
