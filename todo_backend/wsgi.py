@@ -1,8 +1,10 @@
 """The WSGI application, for `granian` and `runserver` alike."""
 
 import os
+import sys
 
 import django
+from django.core.exceptions import ImproperlyConfigured
 from django.core.handlers.wsgi import WSGIHandler, WSGIRequest
 from django.utils.http import parse_header_parameters
 
@@ -27,7 +29,10 @@ class Handler(WSGIHandler):
     request_class = Request
 
 
-django.setup(set_prefix=False)
+try:
+    django.setup(set_prefix=False)
+except ImproperlyConfigured as exc:
+    sys.exit(f"Configuration error: {exc}")
 application = Handler()
 
 from todo_backend.startup import log_configuration  # noqa: E402  needs the app registry

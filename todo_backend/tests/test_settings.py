@@ -1,6 +1,7 @@
 """Each variable of the environment, through `manage.py check` as an administrator would try it."""
 
 import re
+import subprocess
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ from dotenv import dotenv_values
 
 from todo_backend import settings as project_settings
 from todo_backend.checks import BETTER_AUTH_DEFAULT_SECRET, EXAMPLE_SECRET
-from todo_backend.tests.processes import SECRET, manage
+from todo_backend.tests.processes import SECRET, environment, free_port, manage, serve_command
 
 STRONG = {"DATABASE_URL": "postgresql://u:pw@127.0.0.1/todo"}
 PASSWORD = "pass-word"
@@ -81,6 +82,20 @@ def test_without_secret_and_url_it_refuses_to_start_and_names_both(variables: di
     assert result.returncode == 1
     assert "BETTER_AUTH_SECRET" in result.stderr
     assert "BETTER_AUTH_URL" in result.stderr
+
+
+def test_the_server_stops_with_one_line_that_names_the_variable_too() -> None:
+    command = serve_command(free_port())
+    result = subprocess.run(
+        command,
+        cwd=project_settings.BASE_DIR,
+        env=environment(DEBUG="maybe"),
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert result.returncode == 1
+    assert result.stderr.splitlines() == ["Configuration error: DEBUG must be true or false, not 'maybe'."]
 
 
 USABLE: list[dict[str, str]] = [
