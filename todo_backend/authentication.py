@@ -1,5 +1,6 @@
 """Who is asking: the `sub` of a JWT that Better Auth signed. There is no user table."""
 
+import logging
 import time
 import unicodedata
 from functools import cache
@@ -14,26 +15,35 @@ from rest_framework.request import Request
 from rest_framework_simplejwt.authentication import JWTStatelessUserAuthentication
 from rest_framework_simplejwt.backends import TokenBackend
 
+from .published_keys import KEY_BY_ALGORITHM, published_keys
+
+logger = logging.getLogger(__name__)
+
 # Bytes; verification costs CPU in proportion, and Better Auth's own tokens stay under 1000.
 MAX_TOKEN_SIZE = 8192
 # The last second of year 9999, so that nothing downstream overflows.
 MAX_NUMERIC_DATE = 253402300799
 NBF_LEEWAY = 10
 MAX_SUBJECT_LENGTH = 255
+# Better Auth signs its session cookie cache with the same key, as another type (RFC 8725, section 3.11).
+TYPES = ("JWT", "at+jwt")
 
 # The setting under which Better Auth's tokens of an algorithm are accepted.
-SETTING_BY_ALGORITHM = {
-    "HS256": "BETTER_AUTH_SECRET",
-    "EdDSA": "BETTER_AUTH_URL",
-    "ES256": "BETTER_AUTH_URL",
-    "ES512": "BETTER_AUTH_URL",
-    "RS256": "BETTER_AUTH_URL",
-    "PS256": "BETTER_AUTH_URL",
-}
+SETTING_BY_ALGORITHM = {"HS256": "BETTER_AUTH_SECRET", **dict.fromkeys(KEY_BY_ALGORITHM, "BETTER_AUTH_URL")}
 # Names of signature algorithms in IANA's registry (RFC 7518, section 7.1) that are accepted under no setting.
 OTHER_ALGORITHMS = {
     *("none", "HS384", "HS512", "RS384", "RS512", "PS384", "PS512", "ES384", "ES256K", "Ed25519", "Ed448"),
     *("ML-DSA-44", "ML-DSA-65", "ML-DSA-87"),
+}
+SIGNATURE_ONLY: Options = {
+    "verify_signature": True,
+    "verify_exp": False,
+    "verify_nbf": False,
+    "verify_iat": False,
+    "verify_iss": False,
+    "verify_aud": False,
+    "verify_sub": False,
+    "verify_jti": False,
 }
 
 INVALID = "Token is invalid."
@@ -42,26 +52,20 @@ NOT_A_JWT = "This is not a JWT. If it is a Better Auth session token, get a JWT 
 ENCRYPTED = "This token is encrypted. Get a signed JWT from /api/auth/token."
 
 
-def accepted_tokens() -> list[str]:
-    """The families of tokens that this configuration accepts, by algorithm."""
-    return ["HS256"] if settings.BETTER_AUTH_SECRET else []
+class TokenRefused(AuthenticationFailed):
+    """401 with a `detail` for the client; `reason` says more, to the log, and repeats neither token nor signature."""
+
+    def __init__(self, code: str, reason: str, detail: str = INVALID) -> None:
+        super().__init__(detail, code)
+        self.code = code
+        self.reason = reason
 
 
 class SecretBackend(TokenBackend):
     """Verifies the HS256 signature and no claim: `TokenBackend` has a single leeway for all of them."""
 
     def decode(self, token: Any, verify: bool = True) -> dict[str, Any]:
-        options: Options = {
-            "verify_signature": verify,
-            "verify_exp": False,
-            "verify_nbf": False,
-            "verify_iat": False,
-            "verify_iss": False,
-            "verify_aud": False,
-            "verify_sub": False,
-            "verify_jti": False,
-        }
-        return jwt.decode(token, self.prepared_signing_key, algorithms=[self.algorithm], options=options)
+        return jwt.decode(token, self.prepared_signing_key, algorithms=[self.algorithm], options=SIGNATURE_ONLY)
 
 
 @cache
@@ -72,7 +76,8 @@ def secret_backend(secret: str) -> SecretBackend:
 class BetterAuthAuthentication(JWTStatelessUserAuthentication):
     """`Authorization: Bearer <JWT>` (RFC 6750, section 2.1); the user is a `TokenUser` whose `pk` is the token's `sub`.
 
-    Raises `AuthenticationFailed` for a bearer token that is not accepted, whatever it is made of.
+    Raises `TokenRefused` for a bearer token that is not accepted, whatever it is made of, and `BetterAuthUnavailable`
+    for one that cannot be verified now.
     """
 
     def authenticate_header(self, request: Request) -> str:
@@ -84,58 +89,124 @@ class BetterAuthAuthentication(JWTStatelessUserAuthentication):
         return token.strip() or None if scheme.lower() == b"bearer" else None
 
     def get_validated_token(self, raw_token: bytes) -> Any:
-        """The claims of a token that is accepted, as a dictionary."""
-        if len(raw_token) > MAX_TOKEN_SIZE or not raw_token.isascii():
-            raise AuthenticationFailed(INVALID)
-        segments = raw_token.count(b".") + 1
-        if segments < 3:
-            raise AuthenticationFailed(NOT_A_JWT)
-        if segments == 5:
-            raise AuthenticationFailed(ENCRYPTED)
-        # PyJWT takes padding, which RFC 7515, section 2, leaves no room for.
-        if b"=" in raw_token:
-            raise AuthenticationFailed(INVALID)
         try:
-            claims = self.verify_signature(raw_token)
-        except (jwt.InvalidTokenError, ValueError, RecursionError) as exc:
-            raise AuthenticationFailed(INVALID) from exc
-        validate_claims(claims)
-        return claims
+            return verify(raw_token)
+        except TokenRefused as exc:
+            logger.info("Token refused: %s.", exc.reason)
+            raise
 
-    def verify_signature(self, token: bytes) -> dict[str, Any]:
-        """The claims of a token whose signature holds under the key that its algorithm calls for."""
+
+def accepted_tokens() -> list[str]:
+    """The families of tokens that this configuration accepts, and what verifies each."""
+    accepted = []
+    if settings.BETTER_AUTH_SECRET:
+        accepted.append("HS256 under BETTER_AUTH_SECRET")
+    if settings.BETTER_AUTH_URL:
+        accepted.append(f"{', '.join(KEY_BY_ALGORITHM)} under the keys at {settings.BETTER_AUTH_JWKS_URL}")
+    return accepted
+
+
+def verify(token: bytes) -> dict[str, Any]:
+    """The claims of a token that is accepted. Raises `TokenRefused`, or `BetterAuthUnavailable` for want of keys."""
+    header = read_header(token)
+    try:
+        claims = verify_signature(token, header)
+    except (jwt.InvalidTokenError, ValueError, RecursionError) as exc:
+        raise TokenRefused("signature", f"its {header['alg']} signature or payload is refused: {str(exc)!r}") from exc
+    validate_claims(claims, published=is_published(header))
+    return claims
+
+
+def read_header(token: bytes) -> dict[str, Any]:
+    """The header of a JWS in compact form (RFC 7515, section 7.1) with an accepted algorithm; verifies nothing."""
+    if len(token) > MAX_TOKEN_SIZE:
+        raise TokenRefused("malformed", f"it is larger than {MAX_TOKEN_SIZE} bytes")
+    if not token.isascii():
+        raise TokenRefused("malformed", "it is not ASCII")
+    segments = token.count(b".") + 1
+    if segments < 3:
+        raise TokenRefused("not_a_jwt", "it is not a JWT", NOT_A_JWT)
+    if segments == 5:
+        raise TokenRefused("encrypted", "it is encrypted", ENCRYPTED)
+    # PyJWT takes padding, which RFC 7515, section 2, leaves no room for.
+    if b"=" in token:
+        raise TokenRefused("malformed", "it is padded")
+    try:
         header = jwt.get_unverified_header(token)
-        algorithm = header.get("alg")
-        if not isinstance(algorithm, str) or "crit" in header:
-            raise AuthenticationFailed(INVALID)
-        if algorithm in OTHER_ALGORITHMS:
-            raise AuthenticationFailed(f"Token is signed with {algorithm}, which is not accepted.")
-        setting = SETTING_BY_ALGORITHM.get(algorithm)
-        if setting and not getattr(settings, setting):
-            raise AuthenticationFailed(
-                f"Token is signed with {algorithm}, which is accepted only when {setting} is set."
-            )
-        if setting != "BETTER_AUTH_SECRET":
-            raise AuthenticationFailed(INVALID)
+    except (jwt.InvalidTokenError, ValueError, RecursionError) as exc:
+        raise TokenRefused("malformed", f"its header is refused: {str(exc)!r}") from exc
+    check_algorithm(header.get("alg"))
+    if "crit" in header:
+        raise TokenRefused("critical", "it has critical extensions")
+    if is_published(header) and header.get("typ", "JWT") not in TYPES:
+        raise TokenRefused("type", f"its typ is {header['typ']!r}, not {' or '.join(TYPES)}")
+    return header
+
+
+def check_algorithm(algorithm: object) -> None:
+    if not isinstance(algorithm, str) or algorithm not in {*SETTING_BY_ALGORITHM, *OTHER_ALGORITHMS}:
+        raise TokenRefused("algorithm", "its alg is no registered signature algorithm")
+    if algorithm in OTHER_ALGORITHMS:
+        raise TokenRefused(
+            "algorithm", f"it is signed with {algorithm}", f"Token is signed with {algorithm}, which is not accepted."
+        )
+    setting = SETTING_BY_ALGORITHM[algorithm]
+    if not getattr(settings, setting):
+        raise TokenRefused(
+            "setting",
+            f"it is signed with {algorithm}, and {setting} is not set",
+            f"Token is signed with {algorithm}, which is accepted only when {setting} is set.",
+        )
+
+
+def is_published(header: dict[str, Any]) -> bool:
+    """Whether the token's algorithm calls for a published key."""
+    return header["alg"] in KEY_BY_ALGORITHM
+
+
+def verify_signature(token: bytes, header: dict[str, Any]) -> dict[str, Any]:
+    """The claims of a token whose signature holds under the key that its algorithm calls for."""
+    if not is_published(header):
         return secret_backend(settings.BETTER_AUTH_SECRET).decode(token)
+    key = published_keys(settings.BETTER_AUTH_JWKS_URL).get(header.get("kid", ""), header["alg"])
+    if not key:
+        raise TokenRefused("key", f"Better Auth publishes no {header['alg']} key with the id {header.get('kid')!r}")
+    return jwt.decode(token, key, algorithms=[header["alg"]], options=SIGNATURE_ONLY)
 
 
-def validate_claims(claims: dict[str, Any]) -> None:
-    """Raises `AuthenticationFailed` unless the claims of a signed token name a user, a time still to come, and us.
+def validate_claims(claims: dict[str, Any], *, published: bool) -> None:
+    """Raises `TokenRefused` unless the claims of a signed token name a user, a time still to come, and us.
 
-    `iat` rejects nothing: clocks differ by seconds, and a fresh token has to work.
+    Under published keys `iss` and `aud` are required. `iat` rejects nothing: clocks differ by seconds, and a fresh
+    token has to work.
     """
     now = time.time()
     if not is_numeric_date(claims.get("exp")):
-        raise AuthenticationFailed(INVALID)
+        raise TokenRefused("expiry", "exp is missing or no time before the year 10000")
     if claims["exp"] <= now:
-        raise AuthenticationFailed(EXPIRED)
+        raise TokenRefused("expired", "it has expired", EXPIRED)
     if "nbf" in claims and not (is_numeric_date(claims["nbf"]) and claims["nbf"] <= now + NBF_LEEWAY):
-        raise AuthenticationFailed(INVALID)
-    validate_recipient("issuer", claims.get("iss", ...), settings.BETTER_AUTH_ISSUER)
-    validate_recipient("audience", claims.get("aud", ...), settings.BETTER_AUTH_AUDIENCE)
+        raise TokenRefused("not_before", "nbf is still to come or no time")
+    if published and not {"iss", "aud"} <= claims.keys():
+        raise TokenRefused("recipient", "iss or aud is missing")
+    if "iss" in claims and settings.BETTER_AUTH_ISSUER:
+        validate_recipient("issuer", [claims["iss"]], settings.BETTER_AUTH_ISSUER)
+    if "aud" in claims and settings.BETTER_AUTH_AUDIENCE:
+        audiences = claims["aud"] if isinstance(claims["aud"], list) else [claims["aud"]]
+        validate_recipient("audience", audiences, settings.BETTER_AUTH_AUDIENCE)
     if not is_user_id(claims.get("sub")):
-        raise AuthenticationFailed(INVALID)
+        raise TokenRefused("subject", "sub is missing or no user id")
+
+
+def validate_recipient(name: str, values: list[Any], expected: str) -> None:
+    if expected in values:
+        return
+    if not all(isinstance(value, str) for value in values):
+        raise TokenRefused(name, f"{name} is no string")
+    named = ", ".join(values)
+    raise TokenRefused(
+        name, f"{name} is {named!r}, expected {expected!r}", f"Token {name} is '{named}', expected '{expected}'."
+    )
 
 
 def is_numeric_date(value: object) -> bool:
@@ -151,18 +222,6 @@ def is_user_id(value: object) -> bool:
         and bool(value.strip())
         and not any(unicodedata.category(character) in ("Cc", "Cs") for character in value)
     )
-
-
-def validate_recipient(name: str, value: object, expected: str) -> None:
-    """Raises `AuthenticationFailed` where a claim that is present does not name what it should; `aud` may be a list."""
-    if value is ... or not expected:
-        return
-    values = value if name == "audience" and isinstance(value, list) else [value]
-    if expected in values:
-        return
-    if not all(isinstance(item, str) for item in values):
-        raise AuthenticationFailed(INVALID)
-    raise AuthenticationFailed(f"Token {name} is '{', '.join(map(str, values))}', expected '{expected}'.")
 
 
 class BetterAuthScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]

@@ -27,6 +27,17 @@ class ContentTooLarge(APIException):
     default_detail = "The body is too large."
 
 
+class BetterAuthUnavailable(APIException):
+    """The token cannot be verified now; `wait` is the number of seconds after which it may be tried again."""
+
+    status_code = status.HTTP_503_SERVICE_UNAVAILABLE
+    default_detail = "Better Auth cannot be reached for the keys that verify the token."
+
+    def __init__(self, wait: int) -> None:
+        super().__init__()
+        self.wait = wait
+
+
 def error_response(
     status_code: int, detail: str, headers: dict[str, str] | None = None, **members: object
 ) -> JsonResponse:
@@ -42,10 +53,9 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> JsonResponse:
     if isinstance(exc, Http404):
         exc = NotFound()
     if isinstance(exc, APIException):
-        auth_header = getattr(exc, "auth_header", None)
-        return error_response(
-            exc.status_code, str(exc.detail), {"WWW-Authenticate": auth_header} if auth_header else None
-        )
+        headers = {"WWW-Authenticate": getattr(exc, "auth_header", None), "Retry-After": getattr(exc, "wait", None)}
+        sent = {name: str(value) for name, value in headers.items() if value}
+        return error_response(exc.status_code, str(exc.detail), sent)
     if isinstance(exc, SuspiciousOperation):
         return error_response(400, "Bad request.")
     if is_unmigrated(exc):

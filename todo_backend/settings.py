@@ -139,7 +139,16 @@ except (InvalidKeyError, UnicodeEncodeError):
         "BETTER_AUTH_SECRET must be a secret in UTF-8, not a public key or a certificate."
     ) from None
 
-BETTER_AUTH_ORIGIN = origin(split_http_url("BETTER_AUTH_URL", BETTER_AUTH_URL)) if BETTER_AUTH_URL else ""
+BETTER_AUTH_JWKS_URL = env("BETTER_AUTH_JWKS_URL")
+BETTER_AUTH_ORIGIN = ""
+if BETTER_AUTH_URL:
+    url = split_http_url("BETTER_AUTH_URL", BETTER_AUTH_URL)
+    BETTER_AUTH_ORIGIN = origin(url)
+    # Better Auth's own rule: a base URL with a path is the address of its API.
+    BETTER_AUTH_JWKS_URL = BETTER_AUTH_JWKS_URL or f"{origin(url)}{url.path.rstrip('/') or '/api/auth'}/jwks"
+    split_http_url("BETTER_AUTH_JWKS_URL", BETTER_AUTH_JWKS_URL)
+elif BETTER_AUTH_JWKS_URL:
+    raise ImproperlyConfigured("BETTER_AUTH_JWKS_URL needs BETTER_AUTH_URL, whose origin tokens name.")
 BETTER_AUTH_ISSUER = env("BETTER_AUTH_ISSUER", BETTER_AUTH_ORIGIN)
 BETTER_AUTH_AUDIENCE = env("BETTER_AUTH_AUDIENCE", BETTER_AUTH_ORIGIN)
 

@@ -23,7 +23,7 @@ def log_configuration() -> None:
         "Database: %s at %s. Tokens: %s. CORS origins: %s. Weak settings: %s. Pending migrations: %s.",
         connection.vendor,
         database["HOST"] or database["NAME"],
-        ", ".join(accepted_tokens()),
+        "; ".join(accepted_tokens()),
         "*" if settings.CORS_ALLOW_ALL_ORIGINS else ", ".join(settings.CORS_ALLOWED_ORIGINS),
         "; ".join(message.rstrip(".") for _, message in weak_settings()) or "none",
         pending,

@@ -1,12 +1,18 @@
 import base64
 import json
+import subprocess
+import sys
 import time
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from django.test import Client
 
-from todo_backend.tests.processes import SECRET, manage
+from todo_backend import settings as project_settings
+from todo_backend.tests.key_server import SigningKey, key_server
+from todo_backend.tests.processes import SECRET, environment, manage
+from todo_backend.tests.tokens import claims, sign
 
 
 def decoded(segment: str) -> Any:
@@ -57,3 +63,107 @@ def test_dev_token_refuses_in_one_line_and_prints_no_token(variables: dict[str, 
     assert result.stdout == ""
     [line] = result.stderr.splitlines()
     assert message in line
+
+
+SIGNED = {"secret": SECRET}
+PUBLISHING = {"BETTER_AUTH_URL": "http://localhost:3000"}
+
+
+def explained(raw_token: str | bytes, **variables: str) -> dict[str, str]:
+    """The lines of `explain_token`, by name."""
+    raw = raw_token if isinstance(raw_token, bytes) else raw_token.encode()
+    result = subprocess.run(
+        [sys.executable, "manage.py", "explain_token"],
+        cwd=project_settings.BASE_DIR,
+        env=environment(**variables),
+        input=raw,
+        capture_output=True,
+        timeout=60,
+    )
+    output = result.stdout.decode("ascii")
+    assert result.returncode == 0
+    assert b"Traceback" not in result.stderr
+    signature = raw.strip().rpartition(b".")[2]
+    assert len(signature) < 20 or signature not in result.stdout
+    return {name: text.strip() for name, _, text in (line.partition(":") for line in output.splitlines())}
+
+
+@pytest.mark.parametrize(
+    ("raw_token", "variables", "lines"),
+    [
+        (sign(claims(), **SIGNED), {}, {"Verdict": "accepted: the user is 'ada'", "Algorithm": "'HS256'"}),
+        ("Bearer " + sign(claims(), **SIGNED) + "\n", {}, {"Verdict": "accepted: the user is 'ada'"}),
+        (
+            "KOGJWRsyXPQEYxPzaZAekKcFJsiHcOx7",
+            {},
+            {"Verdict": "refused: it is not a JWT", "To change": "/api/auth/token"},
+        ),
+        ("a.b.c.d.e", {}, {"Verdict": "refused: it is encrypted", "To change": "/api/auth/token"}),
+        ("", {}, {"Verdict": "refused: it is not a JWT"}),
+        (b"\xff\x00.\xfe.x", {}, {"Verdict": "refused: it is not ASCII"}),
+        ("x" * 100_000, {}, {"Verdict": "refused: it is larger than 8192 bytes"}),
+        ("." * 2, {}, {"Verdict": "refused: its header is refused", "To change": "three parts"}),
+        (sign(claims(), **SIGNED) + "=", {}, {"Verdict": "refused: it is padded", "To change": "as it is"}),
+        (
+            sign(claims(), secret="x"),
+            {},
+            {"Verdict": "refused: its HS256 signature", "To change": "BETTER_AUTH_SECRET"},
+        ),
+        (sign(claims(exp=3600), **SIGNED), {}, {"Expiry": "1970-01-01T01:00:00+00:00", "To change": "expirationTime"}),
+        (sign(claims(exp=10**300), **SIGNED), {}, {"Verdict": "refused: exp is", "To change": "exp in seconds"}),
+        (sign(claims(sub=...), **SIGNED), {}, {"Subject": "None", "To change": "sub"}),
+        (sign(claims("ü\n"), **SIGNED), {}, {"Subject": r"'\xfc\n'", "Verdict": "refused: sub"}),
+        (
+            sign(claims(iss="http://other"), **SIGNED),
+            PUBLISHING,
+            {"Issuer": "'http://other', expected 'http://localhost:3000'", "To change": "BETTER_AUTH_ISSUER"},
+        ),
+        (
+            sign(claims(aud=""), **SIGNED),
+            PUBLISHING,
+            {"Audience": "'', expected 'http://localhost:3000'", "To change": "BETTER_AUTH_AUDIENCE"},
+        ),
+        (sign(claims(), {"alg": "HS512"}), {}, {"Verdict": "refused: it is signed with HS512", "To change": "EdDSA"}),
+        (sign(claims(), {"alg": "EdDSA"}), {}, {"Verdict": "refused: it is signed with EdDSA, and BETTER_AUTH_URL"}),
+        (sign(claims(), {"alg": ["x"]}), {}, {"Algorithm": "['x']", "Verdict": "refused: its alg"}),
+        (
+            sign(claims(), {"alg": "EdDSA", "kid": "k"}),
+            {**PUBLISHING, "BETTER_AUTH_JWKS_URL": "http://127.0.0.1:9/jwks"},
+            {
+                "Key": "'k', not found at http://127.0.0.1:9/jwks",
+                "Verdict": "not known",
+                "To change": "start Better Auth",
+            },
+        ),
+    ],
+    ids=range(20),
+)
+def test_explain_token_says_what_it_is_and_what_to_change(
+    raw_token: str | bytes, variables: dict[str, str], lines: dict[str, str]
+) -> None:
+    found = explained(raw_token, **variables)
+    for name, part in lines.items():
+        assert part in found[name]
+    assert "HS256 under BETTER_AUTH_SECRET" in found["This API"]
+    assert ("To change" in found) == (not found["Verdict"].startswith("accepted"))
+
+
+def test_explain_token_looks_the_key_up() -> None:
+    key = SigningKey("EdDSA", "known")
+    with key_server(key) as server:
+        variables = {**PUBLISHING, "BETTER_AUTH_SECRET": "", "BETTER_AUTH_JWKS_URL": server.url}
+        expiry = int(time.time()) + 900
+        assert explained(key.sign(claims(exp=expiry)), **variables) == {
+            "Token": "a signed JWT of type None",
+            "Algorithm": "'EdDSA'",
+            "Key": f"'known', published at {server.url}",
+            "Issuer": "'http://localhost:3000', expected 'http://localhost:3000'",
+            "Audience": "'http://localhost:3000', expected 'http://localhost:3000'",
+            "Subject": "'ada'",
+            "Expiry": datetime.fromtimestamp(expiry, UTC).isoformat(),
+            "Verdict": "accepted: the user is 'ada'",
+            "This API": f"accepts EdDSA, ES256, ES512, RS256, PS256 under the keys at {server.url}",
+        }
+        unknown = explained(key.sign(claims(), kid="unknown"), **variables)
+        assert unknown["Key"] == f"'unknown', not found at {server.url}"
+        assert "BETTER_AUTH_JWKS_URL" in unknown["To change"]

@@ -92,7 +92,7 @@ def test_what_it_says_at_the_start(address: str, log: Path, database_url: str) -
     [line] = [line for line in log.read_text().splitlines() if "todo_backend.startup" in line]
     host = database_url.removeprefix("sqlite:///") if connection.vendor == "sqlite" else "postgresql at "
     assert host in line
-    assert "Tokens: HS256." in line
+    assert "Tokens: HS256 under BETTER_AUTH_SECRET." in line
     assert "CORS origins: http://localhost:3000." in line
     assert ("DATABASE_URL is SQLite" in line) == (connection.vendor == "sqlite")
     assert "Pending migrations: none." in line

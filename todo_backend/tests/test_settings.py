@@ -13,6 +13,7 @@ from todo_backend.tests.processes import SECRET, environment, free_port, manage,
 
 STRONG = {"DATABASE_URL": "postgresql://u:pw@127.0.0.1/todo"}
 PASSWORD = "pass-word"
+URL = {"BETTER_AUTH_URL": "http://localhost:3000"}
 
 UNUSABLE: dict[str, tuple[str, dict[str, str]]] = {
     "a DEBUG of maybe": ("DEBUG", {"DEBUG": "maybe"}),
@@ -28,6 +29,8 @@ UNUSABLE: dict[str, tuple[str, dict[str, str]]] = {
     "a URL with a bad port": ("BETTER_AUTH_URL", {"BETTER_AUTH_URL": "http://localhost:99999"}),
     "a URL with a password": ("BETTER_AUTH_URL", {"BETTER_AUTH_URL": f"http://u:{PASSWORD}@localhost"}),
     "a URL with a space": ("BETTER_AUTH_URL", {"BETTER_AUTH_URL": "http://local host"}),
+    "a key address that is none": ("BETTER_AUTH_JWKS_URL", {**URL, "BETTER_AUTH_JWKS_URL": "file:///etc/passwd"}),
+    "a key address without a URL": ("BETTER_AUTH_URL", {"BETTER_AUTH_JWKS_URL": "http://localhost:3000/jwks"}),
     "an origin with a slash": ("CORS_ALLOWED_ORIGINS", {"CORS_ALLOWED_ORIGINS": "http://a,http://localhost:3000/"}),
     "an origin with a path": ("CORS_ALLOWED_ORIGINS", {"CORS_ALLOWED_ORIGINS": "http://localhost:3000/app"}),
     "an origin without scheme": ("CORS_ALLOWED_ORIGINS", {"CORS_ALLOWED_ORIGINS": "localhost:3000"}),
@@ -180,6 +183,23 @@ def test_env_example_works_as_it_is_with_weak_settings() -> None:
 )
 def test_the_origin_is_written_as_better_auth_writes_it(url: str, origin: str) -> None:
     assert project_settings.origin(project_settings.split_http_url("BETTER_AUTH_URL", url)) == origin
+
+
+@pytest.mark.parametrize(
+    ("variables", "keys"),
+    [
+        ({"BETTER_AUTH_URL": "http://localhost:3000"}, "http://localhost:3000/api/auth/jwks"),
+        ({"BETTER_AUTH_URL": "http://localhost:3000/"}, "http://localhost:3000/api/auth/jwks"),
+        ({"BETTER_AUTH_URL": "https://Example.com/auth/v1"}, "https://example.com/auth/v1/jwks"),
+        ({"BETTER_AUTH_URL": "https://example.com/auth/v1/"}, "https://example.com/auth/v1/jwks"),
+        ({**URL, "BETTER_AUTH_JWKS_URL": "http://frontend:3000/keys"}, "http://frontend:3000/keys"),
+    ],
+)
+def test_where_the_published_keys_are(variables: dict[str, str], keys: str) -> None:
+    result = manage(
+        "shell", "-v0", "-c", "from django.conf import settings; print(settings.BETTER_AUTH_JWKS_URL)", **variables
+    )
+    assert result.stdout.strip() == keys
 
 
 def test_a_neon_url_becomes_djangos_settings() -> None:

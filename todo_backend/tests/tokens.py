@@ -37,10 +37,11 @@ def as_bytes(part: Any) -> bytes:
     return part if isinstance(part, bytes) else json.dumps(part).encode()
 
 
-def sign(payload: Any, header: Any = HEADER, secret: str | None = None, digest: Any = hashlib.sha256) -> str:
+def sign(payload: Any, header: Any = HEADER, secret: str | bytes | None = None, digest: Any = hashlib.sha256) -> str:
     """A token in compact form, signed by HMAC whatever its header says; parts may be bytes that are no JSON."""
     message = f"{base64url(as_bytes(header))}.{base64url(as_bytes(payload))}"
-    key = (settings.BETTER_AUTH_SECRET if secret is None else secret).encode()
+    secret = settings.BETTER_AUTH_SECRET if secret is None else secret
+    key = secret if isinstance(secret, bytes) else secret.encode()
     return f"{message}.{base64url(hmac.new(key, message.encode(), digest).digest())}"
 
 

@@ -1,0 +1,103 @@
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import jwt
+from django.conf import settings
+from django.core.management.base import BaseCommand
+
+from todo_backend.authentication import SETTING_BY_ALGORITHM, TokenRefused, accepted_tokens, is_numeric_date, verify
+from todo_backend.exceptions import BetterAuthUnavailable
+from todo_backend.published_keys import KEY_BY_ALGORITHM, published_keys
+
+# What to change, by the code of the refusal.
+REMEDIES = {
+    "not_a_jwt": "send the token that Better Auth's GET /api/auth/token answers, not the session's",
+    "encrypted": "send the token that Better Auth's GET /api/auth/token answers, not the session's cookie",
+    "malformed": "send the token as it is: three parts of base64url with a dot between, without quotes or line breaks",
+    "critical": "sign without the header parameter crit",
+    "algorithm": f"sign with one of {', '.join(SETTING_BY_ALGORITHM)}",
+    "key": "let BETTER_AUTH_URL, or BETTER_AUTH_JWKS_URL, name the Better Auth that signed it",
+    "type": "send the token of GET /api/auth/token; this one has another purpose, such as Better Auth's cookie cache",
+    "expired": "get a new one from GET /api/auth/token; Better Auth's expirationTime is a string such as '15m'",
+    "expiry": "sign with exp in seconds since 1970, a number",
+    "not_before": "compare the clocks of the two servers",
+    "recipient": "sign with iss and aud, as Better Auth does",
+    "issuer": "set BETTER_AUTH_ISSUER to the token's issuer if that is your Better Auth, else correct its baseURL",
+    "audience": "set BETTER_AUTH_AUDIENCE to the token's audience if that is this API, else correct its baseURL",
+    "subject": "sign with sub, the user's id; a token of Better Auth without it is meant for Better Auth itself",
+}
+
+
+class Command(BaseCommand):
+    help = "Reads a token from standard input and says what it is, whether it is accepted, and what to change if not."
+    # Warnings about other settings would bury the answer.
+    requires_system_checks: list[str] = []
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        if sys.stdin.isatty():
+            self.stderr.write("Paste the token and press Enter:")
+        token = sys.stdin.buffer.readline().strip()
+        if token[:7].lower() == b"bearer ":
+            token = token[7:].strip()
+        for name, text in explain(token):
+            self.stdout.write(f"{name + ':':<11} {text}")
+
+
+def explain(token: bytes) -> Iterator[tuple[str, str]]:
+    """What there is to say of a token, with the name of each thing; in ASCII, and without its signature."""
+    try:
+        decoded = jwt.decode_complete(token, options={"verify_signature": False})
+    except (jwt.InvalidTokenError, ValueError, RecursionError):
+        yield "Token", f"{len(token)} bytes, {token.count(b'.') + 1} part(s), not a signed JWT that can be read"
+    else:
+        yield from explain_header(decoded["header"])
+        yield from explain_claims(decoded["payload"])
+    try:
+        claims = verify(token)
+    except TokenRefused as exc:
+        yield "Verdict", f"refused: {exc.reason}"
+        yield "The client", f"is told: {ascii(str(exc.detail))[1:-1]}"
+        yield "To change", remedy(exc)
+    except BetterAuthUnavailable:
+        yield "Verdict", "not known: Better Auth publishes no keys at its address now"
+        yield "To change", f"start Better Auth, or correct {settings.BETTER_AUTH_JWKS_URL}"
+    else:
+        yield "Verdict", f"accepted: the user is {claims['sub']!a}"
+    yield "This API", f"accepts {'; '.join(accepted_tokens())}"
+
+
+def explain_header(header: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    yield "Token", f"a signed JWT of type {header.get('typ')!a}"
+    yield "Algorithm", ascii(header.get("alg"))
+    if header.get("alg") not in list(KEY_BY_ALGORITHM) or not settings.BETTER_AUTH_URL:
+        yield "Key", f"{header.get('kid')!a}"
+        return
+    try:
+        found = published_keys(settings.BETTER_AUTH_JWKS_URL).get(header.get("kid", ""), header["alg"])
+    except BetterAuthUnavailable:
+        found = None
+    yield "Key", f"{header.get('kid')!a}, {'published' if found else 'not found'} at {settings.BETTER_AUTH_JWKS_URL}"
+
+
+def explain_claims(claims: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    for name, claim, expected in [
+        ("Issuer", "iss", settings.BETTER_AUTH_ISSUER),
+        ("Audience", "aud", settings.BETTER_AUTH_AUDIENCE),
+    ]:
+        yield name, f"{claims.get(claim)!a}, expected {ascii(expected) if expected else 'nothing in particular'}"
+    yield "Subject", ascii(claims.get("sub"))
+    expiry: Any = claims.get("exp")
+    if is_numeric_date(expiry) and expiry >= 0:
+        yield "Expiry", datetime.fromtimestamp(expiry, UTC).isoformat()
+    else:
+        yield "Expiry", ascii(expiry)[:80]
+
+
+def remedy(exc: TokenRefused) -> str:
+    if exc.code == "setting":
+        return f"set what the refusal names, as {settings.BASE_DIR / '.env.example'} says, and start again"
+    if exc.code == "signature" and settings.BETTER_AUTH_SECRET:
+        return "give both sides the same BETTER_AUTH_SECRET, to the letter, and start both again"
+    return REMEDIES.get(exc.code, "let Better Auth sign a new one")

@@ -1,0 +1,161 @@
+"""The keys that Better Auth publishes, kept so that no request waits for them that need not."""
+
+import http.client
+import json
+import logging
+import math
+import threading
+import urllib.request
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cache
+from time import monotonic
+from typing import Any
+from urllib.error import HTTPError
+
+import jwt
+
+from .exceptions import BetterAuthUnavailable
+
+logger = logging.getLogger(__name__)
+
+# The type and, where one is named, the curve of the key that an algorithm takes (RFC 7518, section 6; RFC 8037).
+KEY_BY_ALGORITHM = {
+    "EdDSA": ("OKP", "Ed25519"),
+    "ES256": ("EC", "P-256"),
+    "ES512": ("EC", "P-521"),
+    "RS256": ("RSA", None),
+    "PS256": ("RSA", None),
+}
+
+# Seconds and bytes
+FRESH_FOR = 300
+RETRY_AFTER = 10
+TIMEOUT = 3
+MAX_SIZE = 64 * 1024
+
+Keys = dict[str, dict[str, jwt.PyJWK]]
+
+
+class Fetch(threading.Thread):
+    """A fetch under way, for which nobody waits longer than `TIMEOUT`, however slowly the answer drips in."""
+
+    def __init__(self, target: Callable[[], None]) -> None:
+        super().__init__(target=target, daemon=True, name="published-keys")
+        self.deadline = monotonic() + TIMEOUT
+
+    def wait(self) -> None:
+        self.join(max(0, self.deadline - monotonic()))
+
+
+class PublishedKeys(jwt.PyJWKClient):
+    """The key set at one address (RFC 7517), fetched anew in the background once it is `FRESH_FOR` seconds old.
+
+    `PyJWKClient` makes each request wait while one of them fetches, and has no keys when a fetch fails. This one goes
+    on with the keys that it has; only a key that it does not have is worth waiting for.
+    """
+
+    def __init__(self, uri: str) -> None:
+        super().__init__(uri, cache_jwk_set=False, headers={"User-Agent": "todo_backend"}, timeout=TIMEOUT)
+        self.keys: Keys = {}
+        self.stale_at = self.next_fetch = self.next_fetch_of_unknown = monotonic()
+        self.fetch: Fetch | None = None
+        self.lock = threading.Lock()
+
+    def get(self, kid: str, algorithm: str) -> jwt.PyJWK | None:
+        """The key with that id for that algorithm. Raises `BetterAuthUnavailable` while there are no keys at all."""
+        if kid not in self.keys:
+            self.wait_for(kid)
+        elif monotonic() >= self.stale_at:
+            self.refresh()
+        if not self.keys:
+            raise BetterAuthUnavailable(wait=max(1, math.ceil(self.next_fetch - monotonic())))
+        return self.keys.get(kid, {}).get(algorithm)
+
+    def refresh(self) -> None:
+        with self.lock:
+            if not self.under_way() and monotonic() >= self.next_fetch:
+                self.start()
+
+    def wait_for(self, kid: str) -> None:
+        """Waits for the fetch under way, or for one that it starts itself unless there was one lately."""
+        if fetch := self.under_way():
+            fetch.wait()
+        with self.lock:
+            if kid in self.keys:
+                return
+            fetch = self.under_way()
+            cold = not self.keys
+            if not fetch and monotonic() >= (self.next_fetch if cold else self.next_fetch_of_unknown):
+                fetch = self.start()
+                self.next_fetch_of_unknown = self.next_fetch
+        if fetch:
+            fetch.wait()
+        if cold and kid in self.keys:
+            # That was the first fetch, not one for a key that had been missing.
+            self.next_fetch_of_unknown = monotonic()
+
+    def under_way(self) -> Fetch | None:
+        fetch = self.fetch
+        return fetch if fetch and fetch.is_alive() and monotonic() < fetch.deadline else None
+
+    def start(self) -> Fetch:
+        self.next_fetch = monotonic() + RETRY_AFTER
+        self.fetch = Fetch(self.run)
+        self.fetch.start()
+        return self.fetch
+
+    def run(self) -> None:
+        try:
+            keys = public_keys(self.fetch_data())
+        except (OSError, http.client.HTTPException, ValueError, RecursionError, jwt.PyJWTError) as exc:
+            if isinstance(exc, HTTPError):
+                exc.close()
+            logger.warning("Better Auth's keys cannot be fetched from %s: %s", self.uri, exc)
+            return
+        self.keys = keys
+        self.stale_at = monotonic() + FRESH_FOR
+
+    def fetch_data(self) -> Any:
+        """The key set as JSON. Raises `OSError`, `HTTPException` or `ValueError` where there is none to be had."""
+        request = urllib.request.Request(self.uri, headers=self.headers)  # noqa: S310  the settings take http(s) only
+        with urllib.request.build_opener(NoRedirect).open(request, timeout=self.timeout) as response:
+            content = response.read(MAX_SIZE + 1)
+        if len(content) > MAX_SIZE:
+            raise ValueError(f"the answer is larger than {MAX_SIZE} bytes")
+        return json.loads(content)
+
+
+class NoRedirect(urllib.request.HTTPRedirectHandler):
+    """Leaves a redirect the error that it then is: nobody but the configured address may say which keys count."""
+
+    def redirect_request(self, *args: Any) -> None:
+        return None
+
+
+def public_keys(key_set: Any) -> Keys:
+    """The set's public signature keys, by id and by algorithm that they can be for. Raises `ValueError` without any."""
+    keys: Keys = {}
+    for jwk in key_set.get("keys") or [] if isinstance(key_set, dict) else []:
+        for algorithm in algorithms(jwk):
+            with suppress(jwt.PyJWTError):
+                keys.setdefault(jwk["kid"], {})[algorithm] = jwt.PyJWK(jwk, algorithm)
+    if not keys:
+        raise ValueError("there is no public signature key in the answer")
+    return keys
+
+
+def algorithms(jwk: Any) -> list[str]:
+    """The algorithms that a key of the set can be for: its own, or where it names none, all that its type fits."""
+    if not isinstance(jwk, dict) or not isinstance(jwk.get("kid"), str) or "d" in jwk or jwk.get("use", "sig") != "sig":
+        return []
+    return [
+        algorithm
+        for algorithm, (key_type, curve) in KEY_BY_ALGORITHM.items()
+        if (jwk.get("kty"), jwk.get("crv")) == (key_type, curve) and jwk.get("alg", algorithm) == algorithm
+    ]
+
+
+@cache
+def published_keys(uri: str) -> PublishedKeys:
+    return PublishedKeys(uri)

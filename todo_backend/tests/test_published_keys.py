@@ -1,0 +1,462 @@
+import base64
+import json
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from django.test import Client
+
+from todo_backend import published_keys
+from todo_backend.tests.key_server import KeyServer, SigningKey, key_server
+from todo_backend.tests.tokens import base64url, claims, sign
+
+pytestmark = pytest.mark.django_db
+
+ORIGIN = "http://localhost:3000"
+INVALID = "Token is invalid."
+ALGORITHMS = ["EdDSA", "ES256", "ES512", "RS256", "PS256"]
+KEYS = {algorithm: SigningKey(algorithm, f"key-{algorithm}") for algorithm in ALGORITHMS}
+EDDSA = KEYS["EdDSA"]
+
+
+@pytest.fixture
+def server(settings: Any) -> Iterator[KeyServer]:
+    """Better Auth's keys, at the address that the settings name; no secret, as the README recommends."""
+    with key_server(*KEYS.values()) as server:
+        settings.BETTER_AUTH_SECRET = ""
+        settings.BETTER_AUTH_URL = settings.BETTER_AUTH_ISSUER = settings.BETTER_AUTH_AUDIENCE = ORIGIN
+        settings.BETTER_AUTH_JWKS_URL = server.url
+        yield server
+    published_keys.published_keys.cache_clear()
+
+
+class Clock:
+    """Time that passes when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(published_keys, "monotonic", clock)
+    return clock
+
+
+def get(token: str) -> Any:
+    return Client().get("/api/tasks", headers={"Authorization": f"Bearer {token}"})
+
+
+def wait_for_fetches(server: KeyServer, count: int) -> None:
+    """Waits until that many fetches were made and none is under way."""
+    deadline = time.monotonic() + 5
+    keys = published_keys.published_keys(server.url)
+    while (len(server.requests) < count or keys.under_way()) and time.monotonic() < deadline:
+        time.sleep(0.005)
+    assert len(server.requests) == count
+
+
+# Which tokens
+
+
+@pytest.mark.parametrize("key", KEYS.values(), ids=KEYS.keys())
+def test_a_token_of_each_algorithm_is_accepted(key: SigningKey, server: KeyServer) -> None:
+    response = Client().post(
+        "/api/tasks", {"title": "x"}, "application/json", headers={"Authorization": f"Bearer {key.sign(claims())}"}
+    )
+    assert (response.status_code, response.json()["user_id"]) == (201, "ada")
+
+
+def swapped(key: SigningKey, **header: Any) -> str:
+    """The key's good token with other header values, its signature made anew over them."""
+    return key.sign(claims(), **header)
+
+
+def relabelled(key: SigningKey, algorithm: str, kid: str) -> str:
+    """A token that the key signed and that names another algorithm and key."""
+    _, payload, signature = key.sign(claims()).split(".")
+    return f"{base64url(json.dumps({'alg': algorithm, 'kid': kid}).encode())}.{payload}.{signature}"
+
+
+REFUSED: dict[str, tuple[str, str]] = {
+    "no kid": (swapped(EDDSA, kid=...), INVALID),
+    "unknown kid": (swapped(EDDSA, kid="unknown"), INVALID),
+    "kid empty": (swapped(EDDSA, kid=""), INVALID),
+    "kid with a lone surrogate": (
+        sign(claims(), {"alg": "EdDSA", "kid": "\ud800"}),
+        INVALID,
+    ),
+    "kid a number": (sign(claims(), {"alg": "EdDSA", "kid": 1}), INVALID),
+    "another's key under a known kid": (SigningKey("EdDSA", EDDSA.kid).sign(claims()), INVALID),
+    "typ of the session cookie cache": (
+        EDDSA.sign(claims(aud="better-auth:session-cache"), typ="better-auth.session-cache+jwt"),
+        INVALID,
+    ),
+    "typ unknown": (swapped(EDDSA, typ="dpop+jwt"), INVALID),
+    "typ a number": (sign(claims(), {"alg": "EdDSA", "kid": EDDSA.kid, "typ": 1}), INVALID),
+    "typ null": (sign(claims(), {"alg": "EdDSA", "kid": EDDSA.kid, "typ": None}), INVALID),
+    "crit": (swapped(EDDSA, crit=["b64"], b64=True), INVALID),
+    "no issuer": (EDDSA.sign(claims(iss=...)), INVALID),
+    "no audience": (EDDSA.sign(claims(aud=...)), INVALID),
+    "other issuer": (
+        EDDSA.sign(claims(iss="https://evil.example")),
+        f"Token issuer is 'https://evil.example', expected '{ORIGIN}'.",
+    ),
+    "empty issuer and audience": (EDDSA.sign(claims(iss="", aud="")), f"Token issuer is '', expected '{ORIGIN}'."),
+    "other audience": (EDDSA.sign(claims(aud="other")), f"Token audience is 'other', expected '{ORIGIN}'."),
+    "other audiences": (EDDSA.sign(claims(aud=["a", "b"])), f"Token audience is 'a, b', expected '{ORIGIN}'."),
+    "expired": (EDDSA.sign(claims(exp=1)), "Token has expired."),
+    "no expiry": (EDDSA.sign(claims(exp=...)), INVALID),
+    "no subject": (EDDSA.sign(claims(sub=...)), INVALID),
+    "HS256 without a secret": (
+        sign(claims(), {"alg": "HS256", "kid": EDDSA.kid}, secret=""),
+        "Token is signed with HS256, which is accepted only when BETTER_AUTH_SECRET is set.",
+    ),
+    "ES384": (
+        sign(claims(), {"alg": "ES384", "kid": "key-ES256"}),
+        "Token is signed with ES384, which is not accepted.",
+    ),
+    "Ed25519 by its newer name": (
+        relabelled(EDDSA, "Ed25519", EDDSA.kid),
+        "Token is signed with Ed25519, which is not accepted.",
+    ),
+    **{
+        f"{key.algorithm} relabelled {algorithm} under {kid}": (relabelled(key, algorithm, kid), INVALID)
+        for key in KEYS.values()
+        for algorithm in ALGORITHMS
+        for kid in {key.kid, KEYS[algorithm].kid}
+        if algorithm != key.algorithm
+    },
+}
+
+
+@pytest.mark.parametrize(("token", "detail"), REFUSED.values(), ids=REFUSED.keys())
+def test_a_refused_token_is_401_with_its_reason(token: str, detail: str, server: KeyServer) -> None:
+    response = get(token)
+    assert response.status_code == 401
+    assert response.json() == {"detail": detail}
+    assert response["WWW-Authenticate"] == 'Bearer error="invalid_token"'
+
+
+def spellings(key: SigningKey) -> Iterator[bytes]:
+    """What an attacker may take for the shared secret: the published key in every form."""
+    public = key.private.public_key()
+    yield json.dumps(key.jwk).encode()
+    yield json.dumps(key.jwk, separators=(",", ":")).encode()
+    yield json.dumps(key.jwk, sort_keys=True).encode()
+    for member in ("x", "y", "n"):
+        if member in key.jwk:
+            yield key.jwk[member].encode()
+            yield base64.urlsafe_b64decode(key.jwk[member] + "==")
+    for encoding in (Encoding.PEM, Encoding.DER):
+        encoded = public.public_bytes(encoding, PublicFormat.SubjectPublicKeyInfo)
+        yield encoded
+        yield encoded.strip()
+        yield base64.b64encode(encoded)
+    if key.algorithm == "EdDSA":
+        yield public.public_bytes(Encoding.Raw, PublicFormat.Raw)
+    yield b""
+
+
+@pytest.mark.parametrize("secret", ["", "the tests' secret, of 32 bytes or more"], ids=["no secret", "a secret"])
+@pytest.mark.parametrize("key", KEYS.values(), ids=KEYS.keys())
+def test_hs256_keyed_with_a_published_key_is_refused(
+    key: SigningKey, secret: str, server: KeyServer, settings: Any
+) -> None:
+    settings.BETTER_AUTH_SECRET = secret
+    assert get(key.sign(claims())).status_code == 200
+    for spelling in spellings(key):
+        for algorithm in ["HS256", key.algorithm]:
+            header = {"alg": algorithm, "kid": key.kid}
+            response = get(sign(claims(), header, secret=spelling))
+            assert response.status_code == 401, spelling
+
+
+def test_both_families_are_accepted_side_by_side(server: KeyServer, settings: Any) -> None:
+    settings.BETTER_AUTH_SECRET = "the tests' secret, of 32 bytes or more"
+    assert get(EDDSA.sign(claims())).status_code == 200
+    assert get(sign(claims())).status_code == 200
+
+
+@pytest.mark.parametrize("typ", [..., "JWT", "at+jwt"])
+def test_the_types_of_a_jwt_and_an_access_token_are_accepted(typ: Any, server: KeyServer) -> None:
+    header = {} if typ is ... else {"typ": typ}
+    assert get(EDDSA.sign(claims(), **header)).status_code == 200
+
+
+def test_the_audience_may_be_in_an_array(server: KeyServer) -> None:
+    assert get(EDDSA.sign(claims(aud=["other", ORIGIN]))).status_code == 200
+
+
+def test_a_hs256_token_never_waits_for_the_keys(server: KeyServer, settings: Any) -> None:
+    settings.BETTER_AUTH_SECRET = "the tests' secret, of 32 bytes or more"
+    assert get(sign(claims(), {"alg": "HS256", "kid": "unknown"})).status_code == 200
+    assert server.requests == []
+
+
+def test_addresses_in_a_token_are_not_followed(server: KeyServer, settings: Any) -> None:
+    own = SigningKey("EdDSA", "own")
+    with key_server(own) as attacker:
+        token = own.sign(claims(), jku=attacker.url, x5u=attacker.url, jwk=own.jwk)
+        assert get(token).json() == {"detail": INVALID}
+        assert attacker.requests == []
+
+
+# Which keys
+
+
+def test_the_fetch_names_this_project(server: KeyServer) -> None:
+    get(EDDSA.sign(claims()))
+    [request] = server.requests
+    assert (request["path"], request["User-Agent"]) == ("/api/auth/jwks", "todo_backend")
+
+
+def published(server: KeyServer, *jwks: Any) -> None:
+    server.body = json.dumps({"keys": jwks}).encode()
+
+
+def test_a_symmetric_key_in_the_set_is_ignored(server: KeyServer, settings: Any) -> None:
+    settings.BETTER_AUTH_SECRET = "the tests' secret, of 32 bytes or more"
+    secret = "a secret that somebody published"
+    published(server, {"kty": "oct", "k": base64url(secret.encode()), "kid": "oct", "alg": "HS256"}, EDDSA.jwk)
+    assert get(EDDSA.sign(claims())).status_code == 200
+    assert get(sign(claims(), {"alg": "HS256", "kid": "oct"}, secret=secret)).status_code == 401
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *(
+            {"use": "enc"},
+            {"kid": ...},
+            {"kid": 1},
+            {"kty": "EC"},
+            {"crv": "X25519"},
+            {"alg": "ES256"},
+            {"alg": "HS256"},
+        ),
+        *({"x": "AAAA"}, {"x": ...}, {"x": 1}, {"d": EDDSA.private_jwk["d"]}),
+    ],
+    ids=str,
+)
+def test_a_key_that_is_not_a_public_signature_key_is_ignored(change: dict[str, Any], server: KeyServer) -> None:
+    jwk = {name: value for name, value in {**EDDSA.jwk, **change}.items() if value is not ...}
+    published(server, "x", None, jwk, KEYS["ES256"].jwk)
+    assert get(KEYS["ES256"].sign(claims())).status_code == 200
+    assert get(EDDSA.sign(claims())).status_code == 401
+
+
+@pytest.mark.parametrize("algorithm", ["RS256", "PS256"])
+def test_a_key_that_names_no_algorithm_is_for_all_that_its_type_fits(algorithm: str, server: KeyServer) -> None:
+    key = SigningKey("RS256", "rsa")
+    published(server, {name: value for name, value in key.jwk.items() if name != "alg"})
+    key.algorithm = algorithm
+    assert get(key.sign(claims())).status_code == 200
+
+
+# When
+
+
+def test_keys_are_fetched_once(server: KeyServer) -> None:
+    for _ in range(5):
+        assert get(EDDSA.sign(claims())).status_code == 200
+    assert len(server.requests) == 1
+
+
+def test_keys_are_fetched_anew_after_300_seconds_and_nobody_waits(server: KeyServer, clock: Clock) -> None:
+    assert get(EDDSA.sign(claims())).status_code == 200
+    clock.now += 299
+    assert get(EDDSA.sign(claims())).status_code == 200
+    assert len(server.requests) == 1
+    clock.now += 2
+    server.delay = 0.5
+    start = time.monotonic()
+    assert get(EDDSA.sign(claims())).status_code == 200
+    assert time.monotonic() - start < 0.4
+    wait_for_fetches(server, 2)
+    assert get(EDDSA.sign(claims())).status_code == 200
+    assert len(server.requests) == 2
+
+
+def test_a_key_that_is_no_longer_published_is_no_longer_accepted(server: KeyServer, clock: Clock) -> None:
+    assert get(EDDSA.sign(claims())).status_code == 200
+    server.publish(KEYS["ES256"])
+    clock.now += 301
+    assert get(EDDSA.sign(claims())).status_code == 200
+    wait_for_fetches(server, 2)
+    assert get(EDDSA.sign(claims())).status_code == 401
+
+
+FAILURES: dict[str, dict[str, Any]] = {
+    "404": {"status": 404},
+    "500": {"status": 500},
+    "HTML": {"body": b"<!doctype html><title>Next.js</title>"},
+    "nothing": {"body": b""},
+    "an empty set": {"body": b'{"keys": []}'},
+    "no set": {"body": b"{}"},
+    "keys null": {"body": b'{"keys": null}'},
+    "an array": {"body": b"[]"},
+    "a set of secrets": {"body": b'{"keys": [{"kty": "oct", "k": "AAAA", "kid": "key-EdDSA"}]}'},
+    "not UTF-8": {"body": b"\xff"},
+    "deeply nested": {"body": b"[" * 60_000},
+    "more than 64 KiB": {"body": json.dumps({"keys": [EDDSA.jwk], "pad": "x" * 65536}).encode()},
+    "a redirect": {"status": 302, "headers": {"Location": "/elsewhere"}},
+    "an answer that breaks off": {"body": b'{"keys": [', "headers": {"Content-Length": "99999"}},
+}
+
+
+@pytest.mark.parametrize("failure", FAILURES.values(), ids=FAILURES.keys())
+def test_without_any_key_it_is_503_until_there_is_one(
+    failure: dict[str, Any], server: KeyServer, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    good = server.body
+    for name, value in failure.items():
+        setattr(server, name, value)
+    for _ in range(3):
+        response = get(EDDSA.sign(claims()))
+        assert response.status_code == 503
+        assert response.json() == {"detail": "Better Auth cannot be reached for the keys that verify the token."}
+        assert 1 <= int(response["Retry-After"]) <= 10
+    assert len(server.requests) == 1
+    assert "keys cannot be fetched" in caplog.text
+    server.status, server.headers, server.body = 200, {}, good
+    clock.now += 9
+    assert get(EDDSA.sign(claims())).status_code == 503
+    clock.now += 1
+    assert get(EDDSA.sign(claims())).status_code == 200
+    assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize("failure", FAILURES.values(), ids=FAILURES.keys())
+def test_with_cached_keys_a_failure_changes_nothing(failure: dict[str, Any], server: KeyServer, clock: Clock) -> None:
+    assert get(EDDSA.sign(claims())).status_code == 200
+    for name, value in failure.items():
+        setattr(server, name, value)
+    for round_number in range(3):
+        clock.now += 301
+        assert get(EDDSA.sign(claims())).status_code == 200
+        wait_for_fetches(server, 2 + round_number)
+        assert get(EDDSA.sign(claims())).status_code == 200
+        # A failure counts towards the ten seconds.
+        clock.now += 9
+        assert get(EDDSA.sign(claims())).status_code == 200
+        assert len(server.requests) == 2 + round_number
+
+
+def test_without_a_server_it_is_503_and_with_a_secret_hs256_goes_on(server: KeyServer, settings: Any) -> None:
+    settings.BETTER_AUTH_SECRET = "the tests' secret, of 32 bytes or more"
+    settings.BETTER_AUTH_JWKS_URL = "http://127.0.0.1:9/jwks"
+    assert get(EDDSA.sign(claims())).status_code == 503
+    assert get(sign(claims())).status_code == 200
+
+
+def test_an_outage_costs_one_request_three_seconds_and_not_each(server: KeyServer) -> None:
+    server.delay = 8
+    start = time.monotonic()
+    assert get(EDDSA.sign(claims())).status_code == 503
+    assert 2.9 < time.monotonic() - start < 4
+    start = time.monotonic()
+    for _ in range(20):
+        assert get(EDDSA.sign(claims())).status_code == 503
+    assert time.monotonic() - start < 1
+    assert len(server.requests) == 1
+
+
+def test_a_new_key_is_accepted_at_once_and_the_old_one_while_it_is_published(server: KeyServer) -> None:
+    assert get(EDDSA.sign(claims())).status_code == 200
+    new = SigningKey("EdDSA", "new")
+    server.publish(EDDSA, new)
+    assert get(new.sign(claims())).status_code == 200
+    assert get(EDDSA.sign(claims())).status_code == 200
+    assert len(server.requests) == 2
+
+
+def test_an_unknown_kid_is_401_for_ten_seconds_after_such_a_fetch(server: KeyServer, clock: Clock) -> None:
+    assert get(EDDSA.sign(claims())).status_code == 200
+    assert get(EDDSA.sign(claims(), kid="unknown")).status_code == 401
+    assert len(server.requests) == 2
+    new = SigningKey("EdDSA", "new")
+    server.publish(new)
+    clock.now += 9
+    assert get(new.sign(claims())).json() == {"detail": INVALID}
+    assert len(server.requests) == 2
+    clock.now += 1
+    assert get(new.sign(claims())).status_code == 200
+    assert len(server.requests) == 3
+
+
+@pytest.mark.parametrize("warm", [True, False])
+def test_unknown_kids_from_many_threads_cause_one_fetch(warm: bool, server: KeyServer) -> None:
+    if warm:
+        assert get(EDDSA.sign(claims())).status_code == 200
+    tokens = [EDDSA.sign(claims(), kid=f"unknown-{number}") for number in range(200)]
+    with ThreadPoolExecutor(8) as pool:
+        assert {response.status_code for response in pool.map(get, tokens)} == {401}
+    assert len(server.requests) == (2 if warm else 1)
+
+
+def test_a_new_key_asked_for_by_many_at_once_is_one_fetch_and_all_are_served(server: KeyServer) -> None:
+    assert get(EDDSA.sign(claims(), kid="key-EdDSA")).status_code == 200
+    new = SigningKey("ES256", "new")
+    server.publish(EDDSA, new)
+    server.delay = 0.3
+    with ThreadPoolExecutor(8) as pool:
+        # A refused token touches no database, which these threads could not share.
+        responses = list(pool.map(get, [new.sign(claims(exp=1))] * 8))
+    assert [response.json() for response in responses] == [{"detail": "Token has expired."}] * 8
+    assert len(server.requests) == 2
+
+
+def test_under_cached_keys_requests_are_as_fast_with_better_auth_down(server: KeyServer, clock: Clock) -> None:
+    token = EDDSA.sign(claims(exp=1))
+    assert get(token).json() == {"detail": "Token has expired."}
+
+    def seconds_for_200() -> float:
+        start = time.perf_counter()
+        for _ in range(200):
+            get(token)
+        return time.perf_counter() - start
+
+    up = min(seconds_for_200() for _ in range(3))
+    server.delay = 2
+    clock.now += 301
+    down = min(seconds_for_200() for _ in range(3))
+    assert down < 1.5 * up
+
+
+# The log
+
+
+@pytest.mark.parametrize(
+    ("token", "reason"),
+    [
+        ("KOGJWRsyXPQEYxPzaZAekKcFJsiHcOx7", "it is not a JWT"),
+        (sign(claims(), {"alg": "HS384"}), "it is signed with HS384"),
+        (sign(claims(), {"alg": "HS256"}, secret="x"), "it is signed with HS256, and BETTER_AUTH_SECRET is not set"),
+        (EDDSA.sign(claims(), kid="a\nb"), r"Better Auth publishes no EdDSA key with the id 'a\nb'"),
+        (EDDSA.sign(claims(iss="a\nb")), r"issuer is 'a\nb', expected 'http://localhost:3000'"),
+        (EDDSA.sign(claims(aud="b")), "audience is 'b', expected 'http://localhost:3000'"),
+        (EDDSA.sign(claims(exp=1)), "it has expired"),
+        (EDDSA.sign(claims(sub=1)), "sub is missing or no user id"),
+        (EDDSA.sign(claims(), typ="x\ny"), r"its typ is 'x\ny', not JWT or at+jwt"),
+        (SigningKey("EdDSA", EDDSA.kid).sign(claims()), "Signature verification failed"),
+    ],
+)
+def test_a_refused_token_is_one_line_in_the_log_with_the_reason_and_without_the_token(
+    token: str, reason: str, server: KeyServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO", logger="todo_backend"):
+        assert get(token).status_code == 401
+    [record] = [record for record in caplog.records if record.name == "todo_backend.authentication"]
+    assert record.levelname == "INFO"
+    assert record.getMessage().startswith("Token refused: ")
+    assert reason in record.getMessage()
+    assert "\n" not in record.getMessage()
+    assert not any(segment in caplog.text for segment in token.split(".") if segment)
