@@ -136,24 +136,23 @@ class NoRedirect(urllib.request.HTTPRedirectHandler):
 def public_keys(key_set: Any) -> Keys:
     """The set's public signature keys, by id and by algorithm that they can be for. Raises `ValueError` without any."""
     keys: Keys = {}
-    for jwk in key_set.get("keys") or [] if isinstance(key_set, dict) else []:
-        for algorithm in algorithms(jwk):
-            with suppress(jwt.PyJWTError):
-                keys.setdefault(jwk["kid"], {})[algorithm] = jwt.PyJWK(jwk, algorithm)
+    jwks = key_set.get("keys") if isinstance(key_set, dict) else None
+    for jwk in filter(is_public_signature_key, jwks if isinstance(jwks, list) else []):
+        for algorithm, key_type in KEY_BY_ALGORITHM.items():
+            if (jwk.get("kty"), jwk.get("crv")) == key_type and jwk.get("alg", algorithm) == algorithm:
+                with suppress(jwt.PyJWTError):
+                    keys.setdefault(jwk["kid"], {})[algorithm] = jwt.PyJWK(jwk, algorithm)
     if not keys:
         raise ValueError("there is no public signature key in the answer")
     return keys
 
 
-def algorithms(jwk: Any) -> list[str]:
-    """The algorithms that a key of the set can be for: its own, or where it names none, all that its type fits."""
-    if not isinstance(jwk, dict) or not isinstance(jwk.get("kid"), str) or "d" in jwk or jwk.get("use", "sig") != "sig":
-        return []
-    return [
-        algorithm
-        for algorithm, (key_type, curve) in KEY_BY_ALGORITHM.items()
-        if (jwk.get("kty"), jwk.get("crv")) == (key_type, curve) and jwk.get("alg", algorithm) == algorithm
-    ]
+def is_public_signature_key(jwk: Any) -> bool:
+    """Whether it has an id and no private part, and is for verifying signatures where it says so (RFC 7517, section 4)."""
+    if not isinstance(jwk, dict) or not isinstance(jwk.get("kid"), str) or "d" in jwk:
+        return False
+    operations = jwk.get("key_ops", ["verify"])
+    return jwk.get("use", "sig") == "sig" and isinstance(operations, list) and "verify" in operations
 
 
 @cache

@@ -242,7 +242,7 @@ def test_a_symmetric_key_in_the_set_is_ignored(server: KeyServer, settings: Any)
             {"alg": "ES256"},
             {"alg": "HS256"},
         ),
-        *({"x": "AAAA"}, {"x": ...}, {"x": 1}, {"d": EDDSA.private_jwk["d"]}),
+        *({"key_ops": ["encrypt"]}, {"key_ops": 1}, {"x": "AAAA"}, {"x": ...}, {"x": 1}, {"d": EDDSA.private_jwk["d"]}),
     ],
     ids=str,
 )
@@ -301,6 +301,7 @@ FAILURES: dict[str, dict[str, Any]] = {
     "nothing": {"body": b""},
     "an empty set": {"body": b'{"keys": []}'},
     "no set": {"body": b"{}"},
+    "keys a number": {"body": b'{"keys": 5}'},
     "keys null": {"body": b'{"keys": null}'},
     "an array": {"body": b"[]"},
     "a set of secrets": {"body": b'{"keys": [{"kty": "oct", "k": "AAAA", "kid": "key-EdDSA"}]}'},
