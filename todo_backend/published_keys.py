@@ -148,7 +148,7 @@ def public_keys(key_set: Any) -> Keys:
 
 
 def is_public_signature_key(jwk: Any) -> bool:
-    """Whether it has an id and no private part, and is for verifying signatures where it says so (RFC 7517, section 4)."""
+    """Whether it has an id, no private part, and no other purpose than verifying signatures (RFC 7517, section 4)."""
     if not isinstance(jwk, dict) or not isinstance(jwk.get("kid"), str) or "d" in jwk:
         return False
     operations = jwk.get("key_ops", ["verify"])
