@@ -59,10 +59,10 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> JsonResponse:
     if isinstance(exc, SuspiciousOperation):
         return error_response(400, "Bad request.")
     if is_unmigrated(exc):
-        logger.error("The database lacks a table or a column: run `manage.py migrate`. %s", exc)
+        logger.error("The database lacks a table or a column: run `manage.py migrate`. %s", first_line(exc))
         return unavailable(context["request"])
     if isinstance(exc, (OperationalError, InterfaceError)):
-        logger.error("The database cannot be used: %s", exc)
+        logger.error("The database cannot be used: %s", first_line(exc))
         return unavailable(context["request"])
     logger.error("Internal server error: %s", context["request"].path, exc_info=exc)
     return error_response(500, "Internal server error.")
@@ -83,6 +83,11 @@ def is_unmigrated(exc: Exception) -> bool:
         # Class 42: 42P01 undefined_table, 42703 undefined_column (PostgreSQL, appendix A).
         return getattr(exc.__cause__, "sqlstate", None) in ("42P01", "42703")
     return str(exc).startswith(("no such table", "no such column")) or "has no column named" in str(exc)
+
+
+def first_line(exc: Exception) -> str:
+    """PostgreSQL's message without the lines after it, which quote the statement and what a user wrote."""
+    return str(exc).partition("\n")[0]
 
 
 def unavailable(request: Request) -> JsonResponse:
