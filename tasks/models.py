@@ -1,9 +1,11 @@
 from typing import Any, Self, cast
 
 from django.db import models
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import F, Func, Q, Value, sql
 from django.db.models.functions import Length, Now
-from django.db.models.lookups import GreaterThan, LessThanOrEqual, Range
+from django.db.models.lookups import Exact, GreaterThan, LessThanOrEqual, Range
+from django.db.models.sql.compiler import SQLCompiler
 
 USER_ID_MAX_LENGTH = 255
 TITLE_MAX_LENGTH = 200
@@ -14,6 +16,19 @@ WHITE_SPACE = (
     "\t\n\v\f\r\x1c\x1d\x1e\x1f \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006"
     "\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000"
 )
+
+
+class NulPosition(Func):
+    """Where a text has its first NUL, at which SQLite's LENGTH stops counting; PostgreSQL keeps no NUL in a text."""
+
+    arity = 1
+    output_field = models.IntegerField()
+
+    def as_sqlite(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **context: Any) -> Any:
+        return self.as_sql(compiler, connection, template="INSTR(%(expressions)s, CHAR(0))", **context)
+
+    def as_postgresql(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **context: Any) -> Any:
+        return self.as_sql(compiler, connection, template="0", **context)
 
 
 class TaskQuerySet(models.QuerySet["Task"]):
@@ -69,6 +84,10 @@ class Task(models.Model):
             ),
             # SQLite has no type for it.
             models.CheckConstraint(name="task_completed_boolean", condition=Q(completed__in=[True, False])),
+            models.CheckConstraint(
+                name="task_no_nul",
+                condition=Q(*[Exact(NulPosition(field), 0) for field in ("user_id", "title", "description")]),
+            ),
             models.CheckConstraint(
                 name="task_description_length",
                 condition=LessThanOrEqual(Length("description"), DESCRIPTION_MAX_LENGTH),

@@ -17,6 +17,9 @@ class StrictCharField(serializers.CharField):
 class StrictBooleanField(serializers.BooleanField):
     """Takes JSON's `true` and `false` only; `BooleanField` takes `1`, `"yes"` and more."""
 
+    # An empty body that calls itself a form is no body, and not a form whose checkbox is off.
+    default_empty_html = serializers.empty
+
     def to_internal_value(self, data: Any) -> bool:
         if not isinstance(data, bool):
             self.fail("invalid")

@@ -1,41 +1,34 @@
 from typing import Any, cast
 
 from django.db.models import F, QuerySet
-from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
+from django.urls import reverse
+from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework import mixins, status
 from rest_framework.decorators import action
 from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.reverse import reverse
 from rest_framework.serializers import BaseSerializer
 from rest_framework.viewsets import GenericViewSet
 
 from .models import Task, TaskQuerySet
 from .serializers import TaskListParameters, TaskSerializer, ToggleSerializer
 
-TASK_ID = OpenApiParameter("id", OpenApiTypes.INT64, OpenApiParameter.PATH)
-
 
 @extend_schema_view(
     list=extend_schema(operation_id="listTasks", description="Newest first.", parameters=[TaskListParameters]),
     create=extend_schema(operation_id="createTask", description="Makes a task."),
-    retrieve=extend_schema(operation_id="getTask", description="One task.", parameters=[TASK_ID]),
+    retrieve=extend_schema(operation_id="getTask", description="One task."),
     update=extend_schema(
         operation_id="updateTask",
         description="Changes what is sent; the rest stays.",
-        parameters=[TASK_ID],
         request=TaskSerializer(partial=True),
     ),
-    partial_update=extend_schema(
-        operation_id="patchTask", description="Changes what is sent; the rest stays.", parameters=[TASK_ID]
-    ),
-    destroy=extend_schema(operation_id="deleteTask", description="Deletes a task.", parameters=[TASK_ID]),
+    partial_update=extend_schema(operation_id="patchTask", description="Changes what is sent; the rest stays."),
+    destroy=extend_schema(operation_id="deleteTask", description="Deletes a task."),
     toggle=extend_schema(
         operation_id="toggleTask",
         description="Flips `completed`, or sets it where it is sent, so that a retry does no harm.",
-        parameters=[TASK_ID],
         request=ToggleSerializer,
         responses=TaskSerializer,
     ),
@@ -67,7 +60,7 @@ class TaskViewSet(mixins.CreateModelMixin, mixins.RetrieveModelMixin, mixins.Lis
     def update(self, request: Request, pk: int, **kwargs: str) -> Response:
         serializer = self.get_serializer(data=request.data, partial=True)
         serializer.is_valid(raise_exception=True)
-        return self.write(pk, serializer.validated_data)
+        return self.change(pk, serializer.validated_data)
 
     def partial_update(self, request: Request, pk: int, **kwargs: str) -> Response:
         return self.update(request, pk)
@@ -76,14 +69,14 @@ class TaskViewSet(mixins.CreateModelMixin, mixins.RetrieveModelMixin, mixins.Lis
     def toggle(self, request: Request, pk: int, **kwargs: str) -> Response:
         serializer = ToggleSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
-        return self.write(pk, {"completed": ~F("completed"), **serializer.validated_data})
+        return self.change(pk, {"completed": ~F("completed"), **serializer.validated_data})
 
     def destroy(self, request: Request, pk: int, **kwargs: str) -> Response:
         if not self.get_queryset().filter(pk=pk).delete_at_once():
             raise NotFound
         return Response(status=status.HTTP_204_NO_CONTENT)
 
-    def write(self, pk: int, values: dict[str, Any]) -> Response:
+    def change(self, pk: int, values: dict[str, Any]) -> Response:
         """Sets the values, or reads where there are none; raises `NotFound` where the user has no such task."""
         queryset = self.get_queryset().filter(pk=pk)
         task = queryset.update_returning(**values) if values else queryset.first()

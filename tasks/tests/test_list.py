@@ -5,6 +5,7 @@ import pytest
 from django.db.models import F
 
 from tasks.models import Task
+from todo_backend.tests.user import User
 
 pytestmark = pytest.mark.django_db
 
@@ -24,8 +25,6 @@ def test_the_users_tasks_newest_first_in_a_bare_array(ada: Any, tasks: list[Any]
 
 
 def test_a_user_without_tasks_gets_an_empty_array(tasks: list[Any]) -> None:
-    from conftest import User
-
     assert User("carol")("GET", "/api/tasks").content == b"[]"
 
 

@@ -5,7 +5,7 @@ from urllib.parse import quote
 
 import pytest
 
-from conftest import User
+from todo_backend.tests.user import User
 
 pytestmark = pytest.mark.django_db
 

@@ -10,6 +10,8 @@ NO_BODIES: dict[str, dict[str, Any]] = {
     "an empty body": {"Content-Type": "application/json", "Content-Length": "0"},
     "an empty object": {"body": {}},
     "an empty body of another type": {"Content-Type": "text/plain", "Content-Length": "0"},
+    "an empty form": {"Content-Type": "application/x-www-form-urlencoded", "Content-Length": "0"},
+    "an empty form of parts": {"Content-Type": "multipart/form-data; boundary=x", "Content-Length": "0"},
     "unknown fields": {"body": {"title": "ignored", "x": None}},
 }
 

@@ -5,6 +5,7 @@ import pytest
 
 pytestmark = [pytest.mark.django_db, pytest.mark.parametrize("method", ["PUT", "PATCH"])]
 
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 CHANGES = [
     {"title": "new"},
     {"description": "new"},
@@ -42,7 +43,7 @@ def test_nothing_sent_changes_nothing(method: str, body: Any, ada: Any, rows: An
     assert rows() == before
 
 
-@pytest.mark.parametrize("headers", [{}, {"Content-Type": "application/json"}, {"Content-Type": "text/plain"}])
+@pytest.mark.parametrize("headers", [{}, {"Content-Type": "application/json"}, {"Content-Type": "text/plain"}, FORM])
 def test_no_body_changes_nothing(method: str, headers: dict[str, str], ada: Any, rows: Any) -> None:
     task = ada.task()
     before = rows()
