@@ -3,9 +3,8 @@
 import logging
 from typing import Any
 
-from django.core.exceptions import SuspiciousOperation
 from django.db import DatabaseError, InterfaceError, OperationalError, ProgrammingError, connection
-from django.http import Http404, HttpRequest, JsonResponse
+from django.http import Http404, JsonResponse
 from rest_framework import status
 from rest_framework.exceptions import APIException, NotFound, ValidationError
 from rest_framework.permissions import SAFE_METHODS
@@ -56,12 +55,11 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> JsonResponse:
         headers = {"WWW-Authenticate": getattr(exc, "auth_header", None), "Retry-After": getattr(exc, "wait", None)}
         sent = {name: str(value) for name, value in headers.items() if value}
         return error_response(exc.status_code, str(exc.detail), sent)
-    if isinstance(exc, SuspiciousOperation):
-        return error_response(400, "Bad request.")
     if is_unmigrated(exc):
         logger.error("The database lacks a table or a column: run `manage.py migrate`. %s", first_line(exc))
         return unavailable(context["request"])
-    if isinstance(exc, (OperationalError, InterfaceError)):
+    # SQLite has nothing more special than DatabaseError for a file that is no database.
+    if isinstance(exc, (OperationalError, InterfaceError)) or type(exc) is DatabaseError:
         logger.error("The database cannot be used: %s", first_line(exc))
         return unavailable(context["request"])
     logger.error("Internal server error: %s", context["request"].path, exc_info=exc)
@@ -96,15 +94,3 @@ def unavailable(request: Request) -> JsonResponse:
     if request.method not in SAFE_METHODS and broken:
         return error_response(503, "The connection to the database broke; whether the change was made is unknown.")
     return error_response(503, "The database cannot be reached.", {"Retry-After": str(RETRY_AFTER)})
-
-
-def bad_request(request: HttpRequest, exception: Exception) -> JsonResponse:
-    return error_response(400, "Bad request.")
-
-
-def not_found(request: HttpRequest, exception: Exception | None = None) -> JsonResponse:
-    return error_response(404, str(NotFound.default_detail))
-
-
-def server_error(request: HttpRequest) -> JsonResponse:
-    return error_response(500, "Internal server error.")

@@ -1,6 +1,8 @@
 """For probes: does the process live, and can it serve?"""
 
-from django.db import DatabaseError, InterfaceError, connection
+import logging
+
+from django.db import Error, connection
 from django.db.migrations.executor import MigrationExecutor
 from django.http.response import HttpResponseBase
 from drf_spectacular.utils import extend_schema
@@ -9,7 +11,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from .exceptions import RETRY_AFTER, error_response
+from .exceptions import RETRY_AFTER, error_response, first_line
+
+logger = logging.getLogger(__name__)
 
 
 def pending_migrations() -> list[str]:
@@ -36,7 +40,8 @@ class ReadinessView(ProbeView):
     def get(self, request: Request) -> HttpResponseBase:
         try:
             pending = pending_migrations()
-        except (DatabaseError, InterfaceError):
+        except Error as exc:
+            logger.error("The database cannot be used: %s", first_line(exc))
             return self.unavailable("The database cannot be reached.")
         if pending:
             return self.unavailable("The database lacks migrations: run `manage.py migrate`.")

@@ -10,7 +10,7 @@ View = Callable[[HttpRequest], HttpResponseBase]
 
 
 def no_store(get_response: View) -> View:
-    """Keeps answers of the API, errors included, out of every cache: they are one user's."""
+    """Keeps what is below /api/, errors included, out of every cache: most of it is one user's."""
 
     def middleware(request: HttpRequest) -> HttpResponseBase:
         is_api = request.path_info.startswith("/api/")
@@ -22,13 +22,25 @@ def no_store(get_response: View) -> View:
     return middleware
 
 
+def json_errors(get_response: View) -> View:
+    """Answers in JSON where Django has HTML: without a route, and with DEBUG for what is raised outside the views."""
+
+    def middleware(request: HttpRequest) -> HttpResponseBase:
+        response = get_response(request)
+        if response.status_code < 400 or response.get("Content-Type") == "application/json":
+            return response
+        headers = {name: value for name, value in response.items() if name == "Allow"}
+        return error_response(response.status_code, f"{response.reason_phrase.capitalize()}.", headers)
+
+    return middleware
+
+
 def optional_trailing_slash(get_response: View) -> View:
     """Routes a path with a trailing slash like the one without it; a redirect would lose the body of a POST."""
 
     def middleware(request: HttpRequest) -> HttpResponseBase:
-        path = request.path_info.removesuffix("/")
-        # `OPTIONS *` has no slash at all, and Django's answer to that is HTML.
-        request.path_info = path if path.startswith("/") else f"/{path}"
+        if request.path_info.endswith("/"):
+            request.path_info = request.path_info[:-1] or "/"
         return get_response(request)
 
     return middleware

@@ -27,6 +27,7 @@ class BodyFits(BasePermission):
 
     Raises `LengthRequired` for a body sent in chunks: Django sees it as empty, and a toggle would flip. Raises
     `ContentTooLarge` beyond `DATA_UPLOAD_MAX_MEMORY_SIZE` bytes, which Django REST Framework's parsers do not observe.
+    A permission, because these answers come after 401 and 403 and before anything is parsed, on every method.
     """
 
     def has_permission(self, request: Request, view: APIView) -> bool:

@@ -14,19 +14,35 @@ import dj_database_url
 import psycopg
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.utils import get_random_secret_key
-from dotenv import load_dotenv
+from dotenv import dotenv_values
 from jwt.algorithms import HMACAlgorithm
 from jwt.exceptions import InvalidKeyError
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
-# Without interpolation, because a password or a secret may contain "${".
-load_dotenv(BASE_DIR / ".env", interpolate=False)
+# Without interpolation, because a password or a secret may contain "${". The switch is python-dotenv's own.
+try:
+    dotenv = {} if os.environ.get("PYTHON_DOTENV_DISABLED") else dotenv_values(BASE_DIR / ".env", interpolate=False)
+except UnicodeDecodeError:
+    raise ImproperlyConfigured(".env is not UTF-8.") from None
+# Empty counts as unset, in one as in the other.
+environment = {name: value for name, value in [*dotenv.items(), *os.environ.items()] if value}
+
+
+# What libpq would refuse with each connection (PostgreSQL, section 34.1.2).
+LIBPQ_VALUES = {
+    "sslmode": ("disable", "allow", "prefer", "require", "verify-ca", "verify-full"),
+    "channel_binding": ("disable", "prefer", "require"),
+    "target_session_attrs": ("any", "read-write", "read-only", "primary", "standby", "prefer-standby"),
+}
 
 
 def env(name: str, default: str = "") -> str:
-    """The variable without surrounding white space; empty counts as unset."""
-    return os.environ.get(name, "").strip() or default
+    """The variable without surrounding white space."""
+    value = environment.get(name, "").strip() or default
+    if not value.isprintable():  # which bytes that are not UTF-8 are not, either
+        raise ImproperlyConfigured(f"{name} has characters that are not printable or not UTF-8.")
+    return value
 
 
 def env_bool(name: str, *, default: bool) -> bool:
@@ -37,17 +53,18 @@ def env_bool(name: str, *, default: bool) -> bool:
 
 
 def env_list(name: str, default: str) -> list[str]:
-    return [item.strip() for item in env(name, default).split(",") if item.strip()]
+    return [item.strip() for item in env(name).split(",") if item.strip()] or default.split(",")
 
 
 def split_http_url(name: str, value: str) -> SplitResult:
     """The parts of an http(s) URL that has a host, a port in range, and neither credentials nor a query."""
     try:
         url = urlsplit(value)
-        usable = url.scheme in ("http", "https") and url.hostname and url.port != 0
+        host = re.fullmatch(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*|[0-9a-f:.]*:[0-9a-f:.]*", url.hostname or "")
+        usable = url.scheme in ("http", "https") and host and url.port != 0 and url.netloc[-1] != ":"
     except ValueError:
         usable = False
-    if not usable or url.username is not None or url.query or url.fragment or re.search(r"[\s\\*]", value):
+    if not usable or url.username is not None or url.query or url.fragment or re.search(r"[\s\\]", value):
         raise ImproperlyConfigured(
             f"{name} must be an address such as http://localhost:3000, without credentials or query."
         )
@@ -70,26 +87,31 @@ def cors_origin(value: str) -> str:
     return origin(url)
 
 
-def allowed_host(value: str) -> str:
+def host_name(value: str) -> str:
     address = value[1:-1] if value.startswith("[") and value.endswith("]") else ""
     try:
         usable = bool(address and ipaddress.IPv6Address(address))
     except ValueError:
         usable = False
     if not usable and value != "*" and not re.fullmatch(r"\.?[\w-]+(\.[\w-]+)*\.?", value):
-        raise ImproperlyConfigured(f"ALLOWED_HOSTS: {value!r} is not a host name; leave out scheme, port and path.")
+        raise ImproperlyConfigured("ALLOWED_HOSTS must be host names, without scheme, port and path.")
     return value
 
 
 def database(url: str) -> dj_database_url.DBConfig:
-    """Django's database settings for `DATABASE_URL`. No error repeats a part of the URL, which holds a password."""
+    """Django's database settings for `DATABASE_URL`. No error repeats what could be a part of the password."""
     scheme = url.partition("://")[0]
     if scheme not in ("postgres", "postgresql", "sqlite"):
         raise ImproperlyConfigured(
             "DATABASE_URL must start with postgresql:// or sqlite:///, without quotes, psql or a driver's name."
         )
     try:
+        if "@" in "".join(urlsplit(url)[2:]):
+            raise ValueError  # a password with a / or a ? in it: what comes after it is in the wrong place
+        if "%00" in url:
+            raise ValueError
         config = dj_database_url.parse(url, conn_max_age=600, conn_health_checks=True, disable_server_side_cursors=True)
+        config.get("HOST", "").encode("idna")
     except ValueError:
         raise ImproperlyConfigured(
             "DATABASE_URL is not a valid URL; percent-encode reserved characters in the user name and the password."
@@ -100,15 +122,24 @@ def database(url: str) -> dj_database_url.DBConfig:
             raise ImproperlyConfigured(
                 "DATABASE_URL: for SQLite it is sqlite:/// and the path of a file, without parameters."
             )
-        config["NAME"] = str(BASE_DIR / config["NAME"])
+        path = BASE_DIR / config["NAME"]
+        if path.is_dir() or not path.parent.is_dir():
+            raise ImproperlyConfigured("DATABASE_URL: the SQLite file is a folder, or there is no folder to put it in.")
+        config["NAME"] = str(path)
         # Readers do not wait for the writer, and writers queue up: a transaction that turned from reading to writing
         # would fail at once.
         options.update(init_command="PRAGMA journal_mode=WAL", transaction_mode="IMMEDIATE", timeout=5)
         return config
-    if not config["NAME"]:
-        raise ImproperlyConfigured("DATABASE_URL names no database: postgresql://user:password@host/database.")
+    if not 1 <= len(config["NAME"].encode()) <= 63:
+        raise ImproperlyConfigured("DATABASE_URL must name a database, in 1 to 63 bytes, after the host.")
     # psycopg's own default is 130 seconds for each address.
     options.setdefault("connect_timeout", 5)
+    for name, values in LIBPQ_VALUES.items():
+        if name in options and options[name] not in values:
+            raise ImproperlyConfigured(f"DATABASE_URL: {name} must be one of {', '.join(values)}.")
+    for name in ("connect_timeout", "port"):
+        if not isinstance(options.get(name, 0), int):
+            raise ImproperlyConfigured(f"DATABASE_URL: {name} must be a number.")
     try:
         psycopg.conninfo.make_conninfo("", **options)
     except psycopg.ProgrammingError as exc:
@@ -120,12 +151,12 @@ def database(url: str) -> dj_database_url.DBConfig:
 DEBUG = env_bool("DEBUG", default=False)
 # Nothing is signed with it, so a key that changes with each start breaks nothing.
 SECRET_KEY = env("SECRET_KEY") or get_random_secret_key()
-ALLOWED_HOSTS = [allowed_host(host) for host in env_list("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")]
+ALLOWED_HOSTS = [host_name(host) for host in env_list("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")]
 
 # Who is asking
 
 # Not stripped: Better Auth uses the string as it is.
-BETTER_AUTH_SECRET = os.environ.get("BETTER_AUTH_SECRET", "")
+BETTER_AUTH_SECRET = environment.get("BETTER_AUTH_SECRET", "")
 BETTER_AUTH_URL = env("BETTER_AUTH_URL")
 if not BETTER_AUTH_SECRET and not BETTER_AUTH_URL:
     raise ImproperlyConfigured(
@@ -179,6 +210,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "todo_backend.middleware.no_store",
     "corsheaders.middleware.CorsMiddleware",
+    "todo_backend.middleware.json_errors",
     "django.middleware.security.SecurityMiddleware",
     "todo_backend.middleware.optional_trailing_slash",
     "todo_backend.middleware.allowed_host",
@@ -224,9 +256,7 @@ REST_FRAMEWORK = {
     ],
     "DEFAULT_PARSER_CLASSES": ["todo_backend.parsers.StrictJSONParser"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "todo_backend.parsers.JSONNegotiation",
-    # OPTIONS without CORS is a method like any other that a route does not have.
-    "DEFAULT_METADATA_CLASS": None,
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "todo_backend.negotiation.JSONNegotiation",
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "todo_backend.exceptions.exception_handler",
     # There is no user model to make an anonymous user of.
@@ -240,12 +270,15 @@ SPECTACULAR_SETTINGS = {
     "VERSION": "1.0.0",
     "DESCRIPTION": (
         "Tasks of the user whom a Better Auth JWT names. Send it as `Authorization: Bearer <token>`.\n\n"
-        "Every path is also served with the user in it, `/api/{user_id}/tasks…`, where `user_id` is the token's `sub`."
+        "The paths of tasks are also served as `/api/{user_id}/tasks…`, where `user_id` is the token's `sub`."
     ),
     "SERVE_INCLUDE_SCHEMA": False,
     "SERVE_AUTHENTICATION": [],
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
     "PREPROCESSING_HOOKS": ["todo_backend.openapi.without_user_paths"],
+    "PATH_CONVERTER_OVERRIDES": {"task_id": {"type": "integer", "format": "int64"}},
+    # What is sent has no id and no times.
+    "COMPONENT_SPLIT_REQUEST": True,
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
 }
@@ -260,5 +293,9 @@ LOGGING = {
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "text"}},
     "root": {"handlers": ["console"], "level": LOG_LEVEL},
     # Django's own handlers would print a second time with DEBUG, and mail without it.
-    "loggers": {"django": {"handlers": [], "level": "NOTSET"}},
+    "loggers": {
+        "django": {"handlers": [], "level": "NOTSET"},
+        # At DEBUG it would write down every statement, with what users wrote.
+        "django.db.backends": {"level": "INFO"},
+    },
 }

@@ -1,10 +1,11 @@
 import logging
 
 from django.conf import settings
-from django.db import DatabaseError, InterfaceError, connection
+from django.db import Error, connection
 
 from .authentication import accepted_tokens
 from .checks import weak_settings
+from .exceptions import first_line
 from .health import pending_migrations
 
 logger = logging.getLogger(__name__)
@@ -14,15 +15,15 @@ def log_configuration() -> None:
     """Says in one line what this process serves and with what."""
     try:
         pending = ", ".join(pending_migrations()) or "none"
-    except (DatabaseError, InterfaceError):
-        pending = "unknown, the database cannot be reached"
+    except Error as exc:
+        pending = f"unknown, because the database cannot be used: {first_line(exc)}"
     finally:
         connection.close()
     database = connection.settings_dict
     logger.info(
         "Database: %s at %s. Tokens: %s. CORS origins: %s. Weak settings: %s. Pending migrations: %s.",
         connection.vendor,
-        database["HOST"] or database["NAME"],
+        database["HOST"] or database["OPTIONS"].get("host", database["NAME"]),
         "; ".join(accepted_tokens()),
         "*" if settings.CORS_ALLOW_ALL_ORIGINS else ", ".join(settings.CORS_ALLOWED_ORIGINS),
         "; ".join(message.rstrip(".") for _, message in weak_settings()) or "none",

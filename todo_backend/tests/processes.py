@@ -1,12 +1,12 @@
 """The project in processes of its own, as administrators and servers run it: with an environment made from nothing."""
 
+import http.client
 import os
 import re
 import socket
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -72,11 +72,14 @@ def server(log: Path, **variables: str) -> Iterator[str]:
 def wait_until_live(address: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
     deadline = time.monotonic() + 30
     while True:
+        client = http.client.HTTPConnection(address.removeprefix("http://"), timeout=5)
         try:
-            urllib.request.urlopen(f"{address}/healthz", timeout=5).close()
+            client.request("GET", "/healthz")
         except OSError:
             if process.poll() is not None or time.monotonic() > deadline:
                 raise AssertionError(f"The server did not start:\n{log.read_text()}") from None
             time.sleep(0.05)
         else:
             return
+        finally:
+            client.close()

@@ -1,19 +1,25 @@
 """The project's settings as the tests see them: nothing from `.env`, nothing from the caller's environment.
 
-`TEST_POSTGRESQL` is the folder of a PostgreSQL server's socket, which `todo_backend.tests.postgresql` sets. It can name
-no server on another machine.
+`TEST_POSTGRESQL` is the folder of a PostgreSQL server's socket, which `todo_backend.tests.postgresql` sets; a folder
+cannot name a server on another machine.
 """
 
 import os
 from pathlib import Path
 
+from django.core.exceptions import ImproperlyConfigured
 from dotenv import dotenv_values
+
+from todo_backend.tests.postgresql import forget_libpq_variables
 
 for name in dotenv_values(Path(__file__).parents[2] / ".env.example"):
     os.environ.pop(name, None)
 os.environ["PYTHON_DOTENV_DISABLED"] = "true"
 os.environ["BETTER_AUTH_SECRET"] = "the tests' secret, of 32 bytes or more"
+forget_libpq_variables()
 if socket_folder := os.environ.get("TEST_POSTGRESQL"):
+    if not Path(socket_folder).is_dir() or not Path(socket_folder).is_absolute():
+        raise ImproperlyConfigured("TEST_POSTGRESQL must be the absolute path of a folder.")
     os.environ["DATABASE_URL"] = f"postgresql:///todo_backend?host={socket_folder}&user=postgres"
 
 from todo_backend.settings import *  # noqa: E402, F403

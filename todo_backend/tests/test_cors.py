@@ -1,6 +1,7 @@
 from typing import Any
 
 import pytest
+from django.db import OperationalError, connection
 from django.test import Client
 
 pytestmark = pytest.mark.django_db
@@ -70,6 +71,27 @@ def test_the_origin_may_read_every_answer_errors_included(ada: Any) -> None:
         assert header_list(response, "Access-Control-Expose-Headers") == {
             *("location", "retry-after", "www-authenticate", "x-request-id")
         }
+
+
+def test_the_origin_may_read_what_failed_here(ada: Any) -> None:
+    for error, status in [(OperationalError, 503), (ZeroDivisionError, 500)]:
+
+        def fail(*args: Any, error: type[Exception] = error) -> None:
+            raise error
+
+        with connection.execute_wrapper(fail):
+            response = ada("GET", "/api/tasks", Origin=ORIGIN)
+        assert response.status_code == status
+        assert response["Access-Control-Allow-Origin"] == ORIGIN
+
+
+def test_the_origins_are_those_of_the_settings(ada: Any, settings: Any) -> None:
+    settings.CORS_ALLOWED_ORIGINS = ["https://a.example.com", "https://b.example.com"]
+    for origin in settings.CORS_ALLOWED_ORIGINS:
+        assert ada("GET", "/api/tasks", Origin=origin)["Access-Control-Allow-Origin"] == origin
+    assert "Access-Control-Allow-Origin" not in ada("GET", "/api/tasks", Origin=ORIGIN)
+    settings.CORS_ALLOW_ALL_ORIGINS = True
+    assert ada("GET", "/api/tasks", Origin=ORIGIN)["Access-Control-Allow-Origin"] == ORIGIN
 
 
 def test_without_an_origin_there_is_nothing_to_allow(ada: Any) -> None:

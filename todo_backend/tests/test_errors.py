@@ -3,6 +3,7 @@ import logging
 from typing import Any
 
 import pytest
+from django.core.exceptions import SuspiciousOperation
 from django.db import DataError, InterfaceError, OperationalError, connection
 from django.test import Client
 
@@ -56,11 +57,13 @@ OPERATIONS: list[tuple[str, str, dict[str, Any] | None]] = [
     ("POST", "/api/tasks", {"title": "private"}),
     ("GET", "/api/tasks/1", None),
     ("PUT", "/api/tasks/1", {"title": "private"}),
-    ("PATCH", "/api/tasks/1", {"title": "x"}),
+    ("PATCH", "/api/tasks/1", {"title": "private"}),
+    ("PATCH", "/api/tasks/1/complete", None),
+    ("DELETE", "/api/tasks/1", None),
 ]
 
 
-@pytest.mark.parametrize(("method", "path", "body"), OPERATIONS)
+@pytest.mark.parametrize(("method", "path", "body"), OPERATIONS[:5])
 def test_a_database_without_its_columns_is_503_and_the_log_says_migrate(
     method: str,
     path: str,
@@ -121,6 +124,7 @@ def test_an_error_of_ours_is_500_and_its_traceback_is_in_the_log_only(
         response = ada(method, path, body, Accept="text/html")
     assert response.status_code == 500
     assert response.content == b'{"detail":"Internal server error."}'
+    assert response["Cache-Control"] == "no-store"
     assert response["Content-Type"] == "application/json"
     [record] = [record for record in caplog.records if record.exc_info]
     assert record.levelno == logging.ERROR
@@ -128,16 +132,26 @@ def test_an_error_of_ours_is_500_and_its_traceback_is_in_the_log_only(
     assert ada.token not in caplog.text
 
 
-def test_an_error_outside_the_views_is_500_in_json(settings: Any, ada: Any) -> None:
-    settings.MIDDLEWARE = ["todo_backend.tests.test_errors.failing_middleware"]
+@pytest.mark.parametrize(
+    ("error", "status", "detail"),
+    [(ZeroDivisionError, 500, b"Internal server error."), (SuspiciousOperation, 400, b"Bad request.")],
+)
+def test_an_error_outside_the_views_is_json_too(
+    error: type[Exception], status: int, detail: bytes, debug: None, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(failing_middleware, "error", error, raising=False)
+    settings.MIDDLEWARE = [*settings.MIDDLEWARE, "todo_backend.tests.test_errors.failing_middleware"]
     client = Client(raise_request_exception=False)
-    response = client.get("/api/tasks")
-    assert (response.status_code, response.content) == (500, b'{"detail":"Internal server error."}')
+    response = client.get("/api/tasks", headers={"Origin": "http://localhost:3000", "Accept": "text/html"})
+    assert (response.status_code, response.content) == (status, b'{"detail":"%s"}' % detail)
+    assert response["Content-Type"] == "application/json"
+    assert response["Cache-Control"] == "no-store"
+    assert response["Access-Control-Allow-Origin"] == "http://localhost:3000"
 
 
 def failing_middleware(get_response: Any) -> Any:
     def middleware(request: Any) -> Any:
-        raise ZeroDivisionError
+        raise failing_middleware.error  # type: ignore[attr-defined]
 
     return middleware
 

@@ -40,6 +40,7 @@ def test_it_is_not_ready_without_a_database() -> None:
         assert Client().get("/healthz").status_code == 200
     assert response.status_code == 503
     assert response.json() == {"detail": "The database cannot be reached."}
+    assert int(response["Retry-After"]) > 0
 
 
 @pytest.mark.django_db

@@ -30,6 +30,12 @@ def test_the_document_has_the_operations_of_the_contract_and_no_other(document: 
     assert "/api/{user_id}/tasks" in document["info"]["description"]
 
 
+def test_an_id_is_an_integer_of_64_bits_and_only_a_title_is_required(document: Any) -> None:
+    [task_id] = document["paths"]["/api/tasks/{id}"]["get"]["parameters"]
+    assert (task_id["name"], task_id["schema"]) == ("id", {"type": "integer", "format": "int64"})
+    assert document["components"]["schemas"]["TaskRequest"]["required"] == ["title"]
+
+
 def test_every_operation_wants_a_bearer_token(document: Any) -> None:
     assert document["components"]["securitySchemes"] == {
         "BetterAuth": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}

@@ -1,7 +1,11 @@
 """Each variable of the environment, through `manage.py check` as an administrator would try it."""
 
+import json
 import re
+import shutil
 import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -34,8 +38,11 @@ UNUSABLE: dict[str, tuple[str, dict[str, str]]] = {
     "an origin with a slash": ("CORS_ALLOWED_ORIGINS", {"CORS_ALLOWED_ORIGINS": "http://a,http://localhost:3000/"}),
     "an origin with a path": ("CORS_ALLOWED_ORIGINS", {"CORS_ALLOWED_ORIGINS": "http://localhost:3000/app"}),
     "an origin without scheme": ("CORS_ALLOWED_ORIGINS", {"CORS_ALLOWED_ORIGINS": "localhost:3000"}),
+    "an origin beyond ASCII": ("CORS_ALLOWED_ORIGINS", {"CORS_ALLOWED_ORIGINS": "http://b\u00fccher.de"}),
+    "an origin of markup": ("CORS_ALLOWED_ORIGINS", {"CORS_ALLOWED_ORIGINS": "http://x<y"}),
     "an origin with a wildcard": ("CORS_ALLOWED_ORIGINS", {"CORS_ALLOWED_ORIGINS": "https://*.example.com"}),
     "a host with a scheme": ("ALLOWED_HOSTS", {"ALLOWED_HOSTS": "https://api.example.com"}),
+    "a host with a password": ("ALLOWED_HOSTS", {"ALLOWED_HOSTS": f"https://u:{PASSWORD}@api.example.com"}),
     "a host with a port": ("ALLOWED_HOSTS", {"ALLOWED_HOSTS": "localhost,api.example.com:8000"}),
     "a host with a path": ("ALLOWED_HOSTS", {"ALLOWED_HOSTS": "api.example.com/"}),
     "a broken IPv6 address": ("ALLOWED_HOSTS", {"ALLOWED_HOSTS": "[::zz]"}),
@@ -55,11 +62,26 @@ UNUSABLE: dict[str, tuple[str, dict[str, str]]] = {
             f"postgresql://u:{PASSWORD}@h/d?schema=public",
             f"postgresql://u:{PASSWORD}@h/d?sslmode=require&pgbouncer=true",
             f"postgresql://u:{PASSWORD}@h/d?conn_max_age=60",
+            f"postgresql://u:{PASSWORD}@h/d?connect_timeout=abc",
+            f"postgresql://u:{PASSWORD}@h/d?sslmode=required",
+            f"postgresql://u:{PASSWORD}@h/d?channel_binding=yes",
+            f"postgresql://u:12/b?{PASSWORD}=1@h/d",
+            f"postgresql://u:12#{PASSWORD}@h/d",
             "sqlite://:memory:",
             "sqlite://",
             "sqlite:///",
             "sqlite://host/x",
             "sqlite:///x?timeout=20",
+            "sqlite:///.",
+            "sqlite:////no/such/folder/todo.sqlite3",
+            "sqlite:///a%00b",
+            f"postgresql://u:{PASSWORD}@a..b/d",
+            f"postgresql://u:{PASSWORD}@{'h' * 64}/d",
+            f"postgresql://u:{PASSWORD}@h/{'d' * 64}",
+            f"postgresql://u:{PASSWORD}@h/d%00",
+            f"postgresql://u:{PASSWORD}\udcff@h/d",
+            f"postgresql://u:{PASSWORD}@h/d?port=abc",
+            f"postgresql://u:{PASSWORD}@h/d?target_session_attrs=bogus",
             "db.sqlite3",
         ]
     },
@@ -156,18 +178,10 @@ def test_better_auths_default_secret_is_known_by_its_published_value() -> None:
 def test_env_example_lists_every_variable_that_the_settings_read() -> None:
     source = (project_settings.BASE_DIR / "todo_backend" / "settings.py").read_text()
     example = dotenv_values(project_settings.BASE_DIR / ".env.example")
-    read = re.findall(r'(?:env|env_bool|env_list|environ\.get)\("([A-Z_]+)"', source)
+    read = re.findall(r'(?:env|env_bool|env_list|environment\.get)\("([A-Z_]+)"', source)
     assert sorted(read) == sorted(example)
     assert example["BETTER_AUTH_SECRET"] == EXAMPLE_SECRET
     assert example["BETTER_AUTH_URL"] == "http://localhost:3000"
-
-
-def test_env_example_works_as_it_is_with_weak_settings() -> None:
-    example = dotenv_values(project_settings.BASE_DIR / ".env.example")
-    result = manage("check", **{name: value or "" for name, value in example.items()})
-    assert result.returncode == 0
-    assert "todo_backend.W004" in result.stderr
-    assert "todo_backend.W008" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -185,21 +199,107 @@ def test_the_origin_is_written_as_better_auth_writes_it(url: str, origin: str) -
     assert project_settings.origin(project_settings.split_http_url("BETTER_AUTH_URL", url)) == origin
 
 
-@pytest.mark.parametrize(
-    ("variables", "keys"),
-    [
-        ({"BETTER_AUTH_URL": "http://localhost:3000"}, "http://localhost:3000/api/auth/jwks"),
-        ({"BETTER_AUTH_URL": "http://localhost:3000/"}, "http://localhost:3000/api/auth/jwks"),
-        ({"BETTER_AUTH_URL": "https://Example.com/auth/v1"}, "https://example.com/auth/v1/jwks"),
-        ({"BETTER_AUTH_URL": "https://example.com/auth/v1/"}, "https://example.com/auth/v1/jwks"),
-        ({**URL, "BETTER_AUTH_JWKS_URL": "http://frontend:3000/keys"}, "http://frontend:3000/keys"),
-    ],
-)
-def test_where_the_published_keys_are(variables: dict[str, str], keys: str) -> None:
-    result = manage(
-        "shell", "-v0", "-c", "from django.conf import settings; print(settings.BETTER_AUTH_JWKS_URL)", **variables
+def setting(name: str, **variables: str) -> Any:
+    """What becomes of one of Django's settings, in a process with those variables."""
+    command = f"import json; from django.conf import settings; print(json.dumps(settings.{name}))"
+    result = manage("shell", "--verbosity", "0", "--command", command, **variables)
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout)
+
+
+SETTINGS: list[tuple[str, Any, dict[str, str]]] = [
+    ("BETTER_AUTH_SECRET", " ${x} ", {"BETTER_AUTH_SECRET": " ${x} "}),
+    ("BETTER_AUTH_JWKS_URL", "http://localhost:3000/api/auth/jwks", URL),
+    ("BETTER_AUTH_JWKS_URL", "http://localhost:3000/api/auth/jwks", {"BETTER_AUTH_URL": "http://localhost:3000/"}),
+    ("BETTER_AUTH_JWKS_URL", "https://example.com/auth/v1/jwks", {"BETTER_AUTH_URL": "https://Example.com/auth/v1"}),
+    ("BETTER_AUTH_JWKS_URL", "https://example.com/auth/v1/jwks", {"BETTER_AUTH_URL": "https://example.com/auth/v1/"}),
+    ("BETTER_AUTH_JWKS_URL", "http://frontend/keys", {**URL, "BETTER_AUTH_JWKS_URL": "http://frontend/keys"}),
+    ("BETTER_AUTH_ISSUER", "https://example.com", {"BETTER_AUTH_URL": "https://example.com/auth"}),
+    ("BETTER_AUTH_AUDIENCE", "https://example.com", {"BETTER_AUTH_URL": "https://example.com/auth"}),
+    ("BETTER_AUTH_ISSUER", "other", {**URL, "BETTER_AUTH_ISSUER": "other"}),
+    ("BETTER_AUTH_AUDIENCE", "other", {**URL, "BETTER_AUTH_AUDIENCE": "other"}),
+    ("BETTER_AUTH_ISSUER", "", {}),
+    ("CORS_ALLOWED_ORIGINS", ["http://localhost:3000"], {}),
+    ("CORS_ALLOWED_ORIGINS", ["http://localhost:3000"], {"CORS_ALLOWED_ORIGINS": " , "}),
+    (
+        "CORS_ALLOWED_ORIGINS",
+        ["https://a.example.com", "http://[::1]:3000", "http://b.example.com"],
+        {"CORS_ALLOWED_ORIGINS": "https://a.example.com, http://[::1]:3000 ,HTTP://B.example.com:80"},
+    ),
+    ("CORS_ALLOW_ALL_ORIGINS", False, {}),
+    ("CORS_ALLOW_ALL_ORIGINS", True, {"CORS_ALLOWED_ORIGINS": "*"}),
+    ("ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"], {}),
+    ("ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"], {"ALLOWED_HOSTS": ","}),
+    ("ALLOWED_HOSTS", ["api.example.com", ".example.org"], {"ALLOWED_HOSTS": "api.example.com, .example.org"}),
+    ("DEBUG", False, {}),
+    ("DEBUG", True, {"DEBUG": "TRUE"}),
+    ("DEBUG", False, {"DEBUG": "False"}),
+    ("SECRET_KEY", "x", {"SECRET_KEY": "x"}),
+    ("LOGGING['root']['level']", "INFO", {}),
+    ("LOGGING['root']['level']", "WARNING", {"LOG_LEVEL": "warning"}),
+    ("DATABASES['default']['ENGINE']", "django.db.backends.sqlite3", {}),
+    ("DATABASES['default']['NAME']", str(project_settings.BASE_DIR / "db.sqlite3"), {}),
+    ("DATABASES['default']['ENGINE']", "django.db.backends.postgresql", STRONG),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "variables"), SETTINGS)
+def test_what_a_variable_sets(name: str, value: Any, variables: dict[str, str]) -> None:
+    assert setting(name, **variables) == value
+
+
+def test_the_secret_key_is_random_for_each_process() -> None:
+    first, second = setting("SECRET_KEY"), setting("SECRET_KEY")
+    assert first != second
+    assert len(first) >= 50
+
+
+@pytest.fixture
+def copied_project(tmp_path: Path) -> Path:
+    """The project in another folder, where it may have a `.env`."""
+    for name in ["manage.py", ".env.example", "todo_backend", "tasks"]:
+        source = project_settings.BASE_DIR / name
+        if source.is_dir():
+            shutil.copytree(source, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, tmp_path / name)
+    return tmp_path
+
+
+def check_in(project: Path, **variables: str) -> "subprocess.CompletedProcess[str]":
+    variables = {"PYTHON_DOTENV_DISABLED": "", "BETTER_AUTH_SECRET": "", **variables}
+    return subprocess.run(
+        [sys.executable, "manage.py", "check"],
+        cwd=project,
+        env=environment(**variables),
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
-    assert result.stdout.strip() == keys
+
+
+def test_env_example_copied_to_env_works_with_warnings(copied_project: Path) -> None:
+    shutil.copy(copied_project / ".env.example", copied_project / ".env")
+    result = check_in(copied_project)
+    assert result.returncode == 0
+    assert "todo_backend.W004" in result.stderr
+    assert "todo_backend.W008" in result.stderr
+
+
+def test_env_is_read_raw_and_the_environment_wins_unless_empty(copied_project: Path) -> None:
+    (copied_project / ".env").write_text("BETTER_AUTH_SECRET=$x-${HOME}-and-this-makes-it-32-bytes\nDEBUG=true\n")
+    result = check_in(copied_project, HOME="/")
+    assert "W005" in result.stderr
+    assert "W001" not in result.stderr
+    assert "W005" not in check_in(copied_project, DEBUG="false").stderr
+    assert "W005" in check_in(copied_project, DEBUG="").stderr
+    assert "W001" in check_in(copied_project, BETTER_AUTH_SECRET="short").stderr
+
+
+def test_an_env_that_is_not_utf_8_is_one_line(copied_project: Path) -> None:
+    (copied_project / ".env").write_bytes(b"BETTER_AUTH_SECRET=\xff\n")
+    result = check_in(copied_project)
+    assert (result.returncode, result.stderr) == (1, "Configuration error: .env is not UTF-8.\n")
 
 
 def test_a_neon_url_becomes_djangos_settings() -> None:
@@ -225,7 +325,7 @@ def test_a_neon_url_becomes_djangos_settings() -> None:
     ("url", "name"),
     [
         ("sqlite:///db.sqlite3", str(project_settings.BASE_DIR / "db.sqlite3")),
-        ("sqlite:////var/lib/todo.sqlite3", "/var/lib/todo.sqlite3"),
+        ("sqlite:////tmp/todo.sqlite3", "/tmp/todo.sqlite3"),
         ("sqlite:///a%20b.sqlite3", str(project_settings.BASE_DIR / "a b.sqlite3")),
     ],
 )
