@@ -8,7 +8,7 @@ PYTHON = .venv/bin/python
 .PHONY: run serve test check lock port
 .DELETE_ON_ERROR:
 
-run: port .venv/installed .env
+run: .venv/installed port .env
 	$(PYTHON) manage.py migrate
 	@echo
 	@echo "  The API's page:  http://localhost:$(PORT)/api/docs"
@@ -17,7 +17,7 @@ run: port .venv/installed .env
 	@echo
 	$(PYTHON) manage.py runserver $(PORT)
 
-serve: port .venv/installed
+serve: .venv/installed port
 	$(PYTHON) -m granian --interface wsgi --http 1 --no-ws --host 0.0.0.0 --port $(PORT) --workers $(WORKERS) --blocking-threads $(THREADS) todo_backend.wsgi:application
 
 test: .venv/installed-dev
@@ -25,9 +25,13 @@ test: .venv/installed-dev
 	$(PYTHON) -m todo_backend.tests.postgresql $(PYTHON) -m pytest
 	@echo "Passed on SQLite and on PostgreSQL."
 
-# With production's settings, whatever .env says; the address is never called.
+# With production's settings, whatever the environment and .env say. Nothing connects to that database; makemigrations
+# would, and warn.
 check: export PYTHON_DOTENV_DISABLED = true
 check: export BETTER_AUTH_SECRET = a secret that is only there to be long enough
+check: export DEBUG =
+check: export ALLOWED_HOSTS =
+check: export CORS_ALLOWED_ORIGINS =
 check: export DATABASE_URL = postgresql://todo@localhost/todo
 check: .venv/installed-dev
 	$(PYTHON) -m ruff check .
@@ -42,8 +46,8 @@ lock: .venv/installed-dev
 	$(PYTHON) -m uv pip compile -q --universal --python-version 3.11 --upgrade --no-header requirements-dev.in -o requirements-dev.txt
 
 port:
-	@python3 -c "import socket; socket.create_server(('', $(PORT)))" 2>/dev/null \
-		|| { echo "Port $(PORT) is in use or cannot be used; try another, as in: make run PORT=8001" >&2; exit 1; }
+	@$(PYTHON) -c "import socket; socket.create_server(('', $(PORT)))" 2>/dev/null \
+		|| { echo "Port $(PORT) is in use or cannot be used; try another: make $(MAKECMDGOALS) PORT=8001" >&2; exit 1; }
 
 .env:
 	umask 077; sed \
