@@ -266,5 +266,5 @@ def test_before_migrate_it_says_503_and_the_log_says_what_to_run(tmp_path: Path)
 
 @pytest.mark.sqlite
 def test_sqlite_keeps_a_write_ahead_log(database_url: str, address: str) -> None:
-    with sqlite3.connect(database_url.removeprefix("sqlite:///")) as database:
+    with closing(sqlite3.connect(database_url.removeprefix("sqlite:///"))) as database:
         assert database.execute("PRAGMA journal_mode").fetchone() == ("wal",)
