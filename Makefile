@@ -3,9 +3,10 @@
 PORT ?= 8000
 WORKERS ?= 1
 THREADS ?= 16
+CHROMIUM ?= chromium
 PYTHON = .venv/bin/python
 
-.PHONY: run serve test check lock port
+.PHONY: run serve test check e2e lock port
 .DELETE_ON_ERROR:
 
 run: .venv/installed port .env
@@ -41,6 +42,15 @@ check: .venv/installed-dev
 	$(PYTHON) manage.py check --deploy --fail-level WARNING
 	$(PYTHON) manage.py spectacular --validate --fail-on-warn --file /dev/null
 
+# A real Better Auth and a real browser, against `make serve`. What failed has its logs and screenshots in e2e/output.
+e2e: .venv/installed-dev e2e/node_modules/installed
+	@command -v "$(CHROMIUM)" >/dev/null \
+		|| { [ $$(id -u) = 0 ] && apt-get -qq update && apt-get -qq install --no-install-recommends chromium && command -v "$(CHROMIUM)"; } \
+		|| { echo "Chromium is missing; on Debian: apt install chromium, elsewhere: make e2e CHROMIUM=/its/path" >&2; exit 1; }
+	rm -rf e2e/output
+	PYTHON_DOTENV_DISABLED=true BETTER_AUTH_URL=http://localhost:3000 $(PYTHON) manage.py spectacular --skip-checks --format openapi-json --file e2e/openapi.json
+	cd e2e && npm run types && npm run check && CHROMIUM="$$(command -v "$(CHROMIUM)")" npm test
+
 lock: .venv/installed-dev
 	$(PYTHON) -m uv pip compile -q --universal --python-version 3.11 --upgrade --no-header requirements.in -o requirements.txt
 	$(PYTHON) -m uv pip compile -q --universal --python-version 3.11 --upgrade --no-header requirements-dev.in -o requirements-dev.txt
@@ -65,4 +75,10 @@ port:
 
 .venv/installed-dev: requirements-dev.txt .venv/installed
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+e2e/node_modules/installed: e2e/package.json e2e/package-lock.json e2e/.npmrc
+	@node -e "process.exit(+(parseInt(process.versions.node) < 20))" 2>/dev/null \
+		|| { echo "Node.js 20 or newer, with npm, is needed." >&2; exit 1; }
+	cd e2e && npm ci --no-audit --no-fund
 	@touch $@

@@ -1,0 +1,198 @@
+import assert from "node:assert/strict";
+import { randomBytes } from "node:crypto";
+import { test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
+import { type BetterAuthOptions, betterAuth } from "better-auth";
+import { bearer, jwt } from "better-auth/plugins";
+import { decodeProtectedHeader } from "jose";
+import { memory } from "./better-auth/database";
+import { freeOrigin, serveFrontend, startBackend } from "./servers";
+
+const secret = randomBytes(32).toString("base64");
+const emailAndPassword = { enabled: true };
+
+/** What Better Auth gives to a client that signs up. */
+async function signUp(origin: string) {
+  const response = await fetch(`${origin}/api/auth/sign-up/email`, {
+    method: "POST",
+    headers: { "Content-Type": "application/json", Origin: origin },
+    body: JSON.stringify({ name: "Ada", email: "ada@example.com", password: "correct horse battery staple" }),
+  });
+  const { token, user } = await response.json();
+  const pairs = response.headers.getSetCookie().map((cookie) => cookie.split(";")[0]!);
+  const cookies = new Map(pairs.map((pair) => pair.split("=", 2) as [string, string]));
+  return { userId: user.id, sessionToken: token, cookie: pairs.join("; "), cookies, headers: response.headers };
+}
+
+async function getToken(origin: string, cookie: string): Promise<string> {
+  const response = await fetch(`${origin}/api/auth/token`, { headers: { Cookie: cookie } });
+  return (await response.json()).token;
+}
+
+/** Creates a task, so that the answer names the user. */
+async function createTask(url: string, token: string) {
+  const response = await fetch(`${url}/api/tasks`, {
+    method: "POST",
+    headers: { Authorization: `Bearer ${token}`, "Content-Type": "application/json" },
+    body: JSON.stringify({ title: "Buy milk" }),
+  });
+  return { status: response.status, headers: response.headers, body: await response.json() };
+}
+
+for (const alg of ["EdDSA", "ES256", "ES512", "RS256", "PS256"] as const) {
+  test(`accepts ${alg} under the published keys`, async () => {
+    const origin = await freeOrigin();
+    const plugins = [jwt({ jwks: { keyPairConfig: { alg } } })];
+    const auth = betterAuth({ baseURL: origin, secret, database: memory(), emailAndPassword, plugins });
+    await using frontend = await serveFrontend(auth, origin);
+    await using backend = await startBackend({ BETTER_AUTH_URL: origin });
+    const ada = await signUp(origin);
+    const token = await getToken(origin, ada.cookie);
+    assert.equal(decodeProtectedHeader(token).alg, alg);
+    const answer = await createTask(backend.url, token);
+    assert.equal(answer.status, 201);
+    assert.equal(answer.body.user_id, ada.userId);
+  });
+}
+
+test("accepts HS256 under the shared secret", async () => {
+  const origin = await freeOrigin();
+  Object.assign(process.env, { BETTER_AUTH_URL: origin, BETTER_AUTH_SECRET: secret });
+  const { auth } = await import("./better-auth/shared-secret");
+  await using frontend = await serveFrontend(auth, origin);
+  await using backend = await startBackend({ BETTER_AUTH_SECRET: secret });
+  const ada = await signUp(origin);
+  const token = await getToken(origin, ada.cookie);
+  assert.equal(decodeProtectedHeader(token).alg, "HS256");
+  const answer = await createTask(backend.url, token);
+  assert.equal(answer.status, 201);
+  assert.equal(answer.body.user_id, ada.userId);
+});
+
+test("accepts a new key at once, and the old one while it is published", async () => {
+  const origin = await freeOrigin();
+  const rotationInterval = 2;
+  const plugins = [jwt({ jwks: { rotationInterval } })];
+  const auth = betterAuth({ baseURL: origin, secret, database: memory(), emailAndPassword, plugins });
+  await using frontend = await serveFrontend(auth, origin);
+  await using backend = await startBackend({ BETTER_AUTH_URL: origin });
+  const { cookie } = await signUp(origin);
+  const before = await getToken(origin, cookie);
+  assert.equal((await createTask(backend.url, before)).status, 201);
+  await sleep(rotationInterval * 1000);
+  const after = await getToken(origin, cookie);
+  assert.notEqual(decodeProtectedHeader(after).kid, decodeProtectedHeader(before).kid);
+  assert.equal((await createTask(backend.url, after)).status, 201);
+  assert.equal((await createTask(backend.url, before)).status, 201);
+});
+
+test("goes on without Better Auth under the keys it has, and waits for it where it has none", async () => {
+  const origin = await freeOrigin();
+  const auth = betterAuth({ baseURL: origin, secret, database: memory(), emailAndPassword, plugins: [jwt()] });
+  await using frontend = await serveFrontend(auth, origin);
+  await using running = await startBackend({ BETTER_AUTH_URL: origin });
+  const token = await getToken(origin, (await signUp(origin)).cookie);
+  assert.equal((await createTask(running.url, token)).status, 201);
+
+  await frontend.stop();
+  assert.equal((await createTask(running.url, token)).status, 201);
+  await using fresh = await startBackend({ BETTER_AUTH_URL: origin });
+  const refused = await createTask(fresh.url, token);
+  assert.equal(refused.status, 503);
+  assert.deepEqual(Object.keys(refused.body), ["detail"]);
+  const wait = Number(refused.headers.get("Retry-After"));
+  assert.ok(wait >= 1 && wait <= 10, `Retry-After is ${wait}`);
+
+  await using again = await serveFrontend(auth, origin);
+  await sleep(wait * 1000);
+  assert.equal((await createTask(fresh.url, token)).status, 201);
+});
+
+type SignedUp = Awaited<ReturnType<typeof signUp>> & { emailVerificationToken: string };
+type Refused = {
+  what: string;
+  options?: BetterAuthOptions;
+  token: (client: SignedUp) => string | null | undefined;
+  form: RegExp;
+  detail: string;
+};
+
+const threeSegments = /^[\w-]+\.[\w-]+\.[\w-]+$/;
+const notAJwt = "This is not a JWT. If it is a Better Auth session token, get a JWT from /api/auth/token.";
+const sessionData = ({ cookies }: SignedUp) => cookies.get("better-auth.session_data");
+
+const refused: Refused[] = [
+  {
+    what: "a session token",
+    token: (client) => client.sessionToken,
+    form: /^\w{32}$/,
+    detail: notAJwt,
+  },
+  {
+    what: "a signed session token",
+    options: { plugins: [jwt(), bearer()] },
+    token: (client) => client.headers.get("set-auth-token"),
+    form: /^\w{32}\.[\w+/=%]+$/,
+    detail: notAJwt,
+  },
+  {
+    what: "an e-mail verification token",
+    token: (client) => client.emailVerificationToken,
+    form: threeSegments,
+    detail: "Token is invalid.",
+  },
+  {
+    what: "a cookie cache under the secret",
+    options: { session: { cookieCache: { enabled: true, strategy: "jwt" } } },
+    token: sessionData,
+    form: threeSegments,
+    detail: "Token is invalid.",
+  },
+  {
+    what: "a cookie cache under the published keys",
+    options: {
+      session: { cookieCache: { enabled: true, strategy: "jwt" } },
+      plugins: [jwt({ sessionCookieCache: true })],
+    },
+    token: sessionData,
+    form: threeSegments,
+    detail: "Token is invalid.",
+  },
+  {
+    what: "an encrypted cookie cache",
+    options: { session: { cookieCache: { enabled: true, strategy: "jwe" } } },
+    token: sessionData,
+    form: /^[\w-]+\.[\w-]*\.[\w-]+\.[\w-]+\.[\w-]+$/,
+    detail: "This token is encrypted. Get a signed JWT from /api/auth/token.",
+  },
+];
+
+for (const { what, options, token, form, detail } of refused) {
+  test(`refuses ${what}`, async () => {
+    const origin = await freeOrigin();
+    let emailVerificationToken = "";
+    const auth = betterAuth({
+      baseURL: origin,
+      secret,
+      database: memory(),
+      emailAndPassword,
+      emailVerification: {
+        sendOnSignUp: true,
+        sendVerificationEmail: async (message) => void (emailVerificationToken = message.token),
+      },
+      plugins: [jwt()],
+      ...options,
+    });
+    await using frontend = await serveFrontend(auth, origin);
+    // With the secret, too, so that nothing is refused for its algorithm alone.
+    await using backend = await startBackend({ BETTER_AUTH_URL: origin, BETTER_AUTH_SECRET: secret });
+    const client = await signUp(origin);
+    const sent = token({ ...client, emailVerificationToken }) ?? "";
+    assert.match(sent, form);
+    const answer = await createTask(backend.url, sent);
+    assert.equal(answer.status, 401);
+    assert.equal(answer.headers.get("WWW-Authenticate"), 'Bearer error="invalid_token"');
+    assert.deepEqual(answer.body, { detail });
+    assert.equal((await createTask(backend.url, await getToken(origin, client.cookie))).status, 201);
+  });
+}
