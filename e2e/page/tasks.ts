@@ -1,8 +1,7 @@
 import createClient from "openapi-fetch";
-import type { Readable } from "openapi-typescript-helpers";
 import type { components, paths } from "./schema";
 
-export type Task = Readable<components["schemas"]["Task"]>;
+export type Task = components["schemas"]["Task"];
 export type Status = NonNullable<paths["/api/tasks"]["get"]["parameters"]["query"]>["status"];
 
 let token: string | undefined;
