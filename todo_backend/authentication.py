@@ -111,8 +111,11 @@ def verify(token: bytes) -> dict[str, Any]:
     header = read_header(token)
     try:
         claims = verify_signature(token, header)
+    except jwt.InvalidSignatureError as exc:
+        code = "key" if is_published(header) else "secret"
+        raise TokenRefused(code, f"its {header['alg']} signature does not hold") from exc
     except (jwt.InvalidTokenError, ValueError, RecursionError) as exc:
-        raise TokenRefused("signature", f"its {header['alg']} signature or payload is refused: {str(exc)!r}") from exc
+        raise TokenRefused("malformed", f"its payload is refused: {str(exc)!r}") from exc
     validate_claims(claims, published=is_published(header))
     return claims
 
@@ -120,7 +123,7 @@ def verify(token: bytes) -> dict[str, Any]:
 def read_header(token: bytes) -> dict[str, Any]:
     """The header of a JWS in compact form (RFC 7515, section 7.1) with an accepted algorithm; verifies nothing."""
     if len(token) > MAX_TOKEN_SIZE:
-        raise TokenRefused("malformed", f"it is larger than {MAX_TOKEN_SIZE} bytes")
+        raise TokenRefused("size", f"it is larger than {MAX_TOKEN_SIZE} bytes")
     if not token.isascii():
         raise TokenRefused("malformed", "it is not ASCII")
     segments = token.count(b".") + 1
@@ -139,7 +142,9 @@ def read_header(token: bytes) -> dict[str, Any]:
     if "crit" in header:
         raise TokenRefused("critical", "it has critical extensions")
     if is_published(header) and header.get("typ", "JWT") not in TYPES:
-        raise TokenRefused("type", f"its typ is {header['typ']!r}, not {' or '.join(TYPES)}")
+        raise TokenRefused("type", f"its typ is not {' or '.join(TYPES)}")
+    if is_published(header) and not header.get("kid"):
+        raise TokenRefused("key", "it names no key")
     return header
 
 
@@ -168,9 +173,9 @@ def verify_signature(token: bytes, header: dict[str, Any]) -> dict[str, Any]:
     """The claims of a token whose signature holds under the key that its algorithm calls for."""
     if not is_published(header):
         return secret_backend(settings.BETTER_AUTH_SECRET).decode(token)
-    key = published_keys(settings.BETTER_AUTH_JWKS_URL).get(header.get("kid", ""), header["alg"])
+    key = published_keys(settings.BETTER_AUTH_JWKS_URL).get(header["kid"], header["alg"])
     if not key:
-        raise TokenRefused("key", f"Better Auth publishes no {header['alg']} key with the id {header.get('kid')!r}")
+        raise TokenRefused("key", f"Better Auth publishes no {header['alg']} key with the id {header['kid'][:80]!r}")
     return jwt.decode(token, key, algorithms=[header["alg"]], options=SIGNATURE_ONLY)
 
 

@@ -58,8 +58,9 @@ class PublishedKeys(jwt.PyJWKClient):
     def __init__(self, uri: str) -> None:
         super().__init__(uri, cache_jwk_set=False, headers={"User-Agent": "todo_backend"}, timeout=TIMEOUT)
         self.keys: Keys = {}
-        self.stale_at = self.next_fetch = self.next_fetch_of_unknown = monotonic()
+        self.stale_at = self.next_fetch = self.next_fetch_of_missing = monotonic()
         self.fetch: Fetch | None = None
+        self.fetch_of_missing: Fetch | None = None
         self.lock = threading.Lock()
 
     def get(self, kid: str, algorithm: str) -> jwt.PyJWK | None:
@@ -78,22 +79,21 @@ class PublishedKeys(jwt.PyJWKClient):
                 self.start()
 
     def wait_for(self, kid: str) -> None:
-        """Waits for the fetch under way, or for one that it starts itself unless there was one lately."""
-        if fetch := self.under_way():
-            fetch.wait()
+        """Waits for a fetch, its own or another's, unless one for a key that was missing was made lately."""
         with self.lock:
             if kid in self.keys:
                 return
-            fetch = self.under_way()
             cold = not self.keys
-            if not fetch and monotonic() >= (self.next_fetch if cold else self.next_fetch_of_unknown):
-                fetch = self.start()
-                self.next_fetch_of_unknown = self.next_fetch
+            due = monotonic() >= (self.next_fetch if cold else self.next_fetch_of_missing)
+            if due:
+                self.fetch_of_missing = self.under_way() or self.start()
+                self.next_fetch_of_missing = monotonic() + RETRY_AFTER
+            fetch = self.fetch_of_missing
         if fetch:
             fetch.wait()
-        if cold and kid in self.keys:
-            # That was the first fetch, not one for a key that had been missing.
-            self.next_fetch_of_unknown = monotonic()
+        if due and cold and kid in self.keys:
+            # That was the first fetch of all, and the next key that is missing may be a new one.
+            self.next_fetch_of_missing = monotonic()
 
     def under_way(self) -> Fetch | None:
         fetch = self.fetch
@@ -113,6 +113,9 @@ class PublishedKeys(jwt.PyJWKClient):
                 exc.close()
             logger.warning("Better Auth's keys cannot be fetched from %s: %s", self.uri, exc)
             return
+        # A fetch that was given up on must not undo a later one.
+        if self.fetch is not threading.current_thread():
+            return
         self.keys = keys
         self.stale_at = monotonic() + FRESH_FOR
 
@@ -120,9 +123,14 @@ class PublishedKeys(jwt.PyJWKClient):
         """The key set as JSON. Raises `OSError`, `HTTPException` or `ValueError` where there is none to be had."""
         request = urllib.request.Request(self.uri, headers=self.headers)  # noqa: S310  the settings take http(s) only
         with urllib.request.build_opener(NoRedirect).open(request, timeout=self.timeout) as response:
-            content = response.read(MAX_SIZE + 1)
-        if len(content) > MAX_SIZE:
-            raise ValueError(f"the answer is larger than {MAX_SIZE} bytes")
+            content = b""
+            deadline = monotonic() + self.timeout
+            while part := response.read1(MAX_SIZE):
+                content += part
+                if len(content) > MAX_SIZE:
+                    raise ValueError(f"the answer is larger than {MAX_SIZE} bytes")
+                if monotonic() > deadline:
+                    raise TimeoutError("the answer takes too long")
         return json.loads(content)
 
 

@@ -64,7 +64,7 @@ def split_http_url(name: str, value: str) -> SplitResult:
         usable = url.scheme in ("http", "https") and host and url.port != 0 and url.netloc[-1] != ":"
     except ValueError:
         usable = False
-    if not usable or url.username is not None or url.query or url.fragment or re.search(r"[\s\\]", value):
+    if not usable or url.username is not None or url.query or url.fragment or re.search(r"[^!-~]|\\", value):
         raise ImproperlyConfigured(
             f"{name} must be an address such as http://localhost:3000, without credentials or query."
         )
@@ -142,9 +142,10 @@ def database(url: str) -> dj_database_url.DBConfig:
             raise ImproperlyConfigured(f"DATABASE_URL: {name} must be a number.")
     try:
         psycopg.conninfo.make_conninfo("", **options)
-    except psycopg.ProgrammingError as exc:
-        message = str(exc).strip()
-        raise ImproperlyConfigured(f"DATABASE_URL has a parameter that PostgreSQL does not take: {message}.") from None
+    except psycopg.ProgrammingError:
+        raise ImproperlyConfigured(
+            "DATABASE_URL has a parameter that PostgreSQL does not take, as Prisma's schema and pgbouncer are."
+        ) from None
     return config
 
 

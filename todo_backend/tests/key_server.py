@@ -4,7 +4,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -55,6 +55,8 @@ class KeyServer(ThreadingHTTPServer):
         self.status = 200
         self.headers: dict[str, str] = {}
         self.delay = 0.0
+        # Seconds between one byte and the next.
+        self.drip = 0.0
         self.requests: list[dict[str, str]] = []
         self.publish(*keys)
 
@@ -67,12 +69,16 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.server.requests.append({"path": self.path, **self.headers})
+        body, drip = self.server.body, self.server.drip
         time.sleep(self.server.delay)
         self.send_response(self.server.status)
         for name, value in self.server.headers.items():
             self.send_header(name, value)
         self.end_headers()
-        self.wfile.write(self.server.body)
+        with suppress(BrokenPipeError, ConnectionResetError):
+            for start in range(0, len(body), 1 if drip else max(1, len(body))):
+                self.wfile.write(body[start : start + 1] if drip else body)
+                time.sleep(drip)
 
     def log_message(self, *args: object) -> None:
         pass

@@ -102,6 +102,12 @@ def explained(raw_token: str | bytes, **variables: str) -> dict[str, str]:
         ("", {}, {"Verdict": "refused: it is not a JWT"}),
         (b"\xff\x00.\xfe.x", {}, {"Verdict": "refused: it is not ASCII"}),
         ("x" * 100_000, {}, {"Verdict": "refused: it is larger than 8192 bytes"}),
+        (sign(b"x", **SIGNED), {}, {"Verdict": "refused: its payload", "To change": "three parts"}),
+        (
+            sign(claims(aud=["a", 1, ["b"]]), **SIGNED),
+            PUBLISHING,
+            {"Audience": "nested JSON, expected", "To change": "aud"},
+        ),
         ("." * 2, {}, {"Verdict": "refused: its header is refused", "To change": "three parts"}),
         (sign(claims(), **SIGNED) + "=", {}, {"Verdict": "refused: it is padded", "To change": "as it is"}),
         (
@@ -136,7 +142,7 @@ def explained(raw_token: str | bytes, **variables: str) -> dict[str, str]:
             },
         ),
     ],
-    ids=range(20),
+    ids=range(22),
 )
 def test_explain_token_says_what_it_is_and_what_to_change(
     raw_token: str | bytes, variables: dict[str, str], lines: dict[str, str]
@@ -164,6 +170,9 @@ def test_explain_token_looks_the_key_up() -> None:
             "Verdict": "accepted: the user is 'ada'",
             "This API": f"accepts EdDSA, ES256, ES512, RS256, PS256 under the keys at {server.url}",
         }
+        forged = explained(SigningKey("EdDSA", "known").sign(claims()), **{**variables, "BETTER_AUTH_SECRET": SECRET})
+        assert forged["Verdict"] == "refused: its EdDSA signature does not hold"
+        assert "BETTER_AUTH_JWKS_URL" in forged["To change"]
         unknown = explained(key.sign(claims(), kid="unknown"), **variables)
         assert unknown["Key"] == f"'unknown', not found at {server.url}"
         assert "BETTER_AUTH_JWKS_URL" in unknown["To change"]

@@ -132,6 +132,12 @@ def test_a_body_over_the_limit_is_413(address: str, size: int) -> None:
     )
 
 
+def test_a_length_by_another_spelling_is_none(address: str) -> None:
+    head = f"POST /api/tasks HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\nContent_Length: 13"
+    answer = raw_request(address, head.encode() + b"\r\nContent-Type: application/json", b'{"title":"x"}')
+    assert answer.startswith(b"HTTP/1.1 411")
+
+
 def test_a_body_that_breaks_off_is_not_done(address: str) -> None:
     task = request(address, "POST", "/api/tasks", '{"title": "x"}', **JSON)[2]
     head = f"PATCH /api/tasks/{task['id']}/complete HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}"

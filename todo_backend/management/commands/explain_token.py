@@ -16,6 +16,8 @@ REMEDIES = {
     "not_a_jwt": "send the token that Better Auth's GET /api/auth/token answers, not the session's",
     "encrypted": "send the token that Better Auth's GET /api/auth/token answers, not the session's cookie",
     "malformed": "send the token as it is: three parts of base64url with a dot between, without quotes or line breaks",
+    "size": "sign fewer claims; Better Auth's own tokens have less than 1000 bytes",
+    "secret": "give both sides the same BETTER_AUTH_SECRET, to the letter, and start both again",
     "critical": "sign without the header parameter crit",
     "algorithm": f"sign with one of {', '.join(SETTING_BY_ALGORITHM)}",
     "key": "let BETTER_AUTH_URL, or BETTER_AUTH_JWKS_URL, name the Better Auth that signed it",
@@ -69,16 +71,19 @@ def explain(token: bytes) -> Iterator[tuple[str, str]]:
 
 
 def explain_header(header: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    yield "Token", f"a signed JWT of type {header.get('typ')!a}"
-    yield "Algorithm", ascii(header.get("alg"))
-    if header.get("alg") not in list(KEY_BY_ALGORITHM) or not settings.BETTER_AUTH_URL:
-        yield "Key", f"{header.get('kid')!a}"
+    yield "Token", f"a signed JWT of type {shown(header.get('typ'))}"
+    yield "Algorithm", shown(header.get("alg"))
+    if header.get("alg") not in list(KEY_BY_ALGORITHM) or not settings.BETTER_AUTH_URL or not header.get("kid"):
+        yield "Key", shown(header.get("kid"))
         return
     try:
-        found = published_keys(settings.BETTER_AUTH_JWKS_URL).get(header.get("kid", ""), header["alg"])
+        found = published_keys(settings.BETTER_AUTH_JWKS_URL).get(header["kid"], header["alg"])
     except BetterAuthUnavailable:
         found = None
-    yield "Key", f"{header.get('kid')!a}, {'published' if found else 'not found'} at {settings.BETTER_AUTH_JWKS_URL}"
+    yield (
+        "Key",
+        f"{shown(header.get('kid'))}, {'published' if found else 'not found'} at {settings.BETTER_AUTH_JWKS_URL}",
+    )
 
 
 def explain_claims(claims: dict[str, Any]) -> Iterator[tuple[str, str]]:
@@ -86,18 +91,23 @@ def explain_claims(claims: dict[str, Any]) -> Iterator[tuple[str, str]]:
         ("Issuer", "iss", settings.BETTER_AUTH_ISSUER),
         ("Audience", "aud", settings.BETTER_AUTH_AUDIENCE),
     ]:
-        yield name, f"{claims.get(claim)!a}, expected {ascii(expected) if expected else 'nothing in particular'}"
-    yield "Subject", ascii(claims.get("sub"))
+        yield name, f"{shown(claims.get(claim))}, expected {ascii(expected) if expected else 'nothing in particular'}"
+    yield "Subject", shown(claims.get("sub"))
     expiry: Any = claims.get("exp")
     if is_numeric_date(expiry) and expiry >= 0:
         yield "Expiry", datetime.fromtimestamp(expiry, UTC).isoformat()
     else:
-        yield "Expiry", ascii(expiry)[:80]
+        yield "Expiry", shown(expiry)
+
+
+def shown(value: object) -> str:
+    """A value of a token, in ASCII and not too long."""
+    strings = isinstance(value, list) and all(isinstance(item, str) for item in value)
+    # Nested it may be deeper than Python can write down.
+    return "nested JSON" if isinstance(value, list | dict) and not strings else ascii(value)[:80]
 
 
 def remedy(exc: TokenRefused) -> str:
     if exc.code == "setting":
         return f"set what the refusal names, as {settings.BASE_DIR / '.env.example'} says, and start again"
-    if exc.code == "signature" and settings.BETTER_AUTH_SECRET:
-        return "give both sides the same BETTER_AUTH_SECRET, to the letter, and start both again"
     return REMEDIES.get(exc.code, "let Better Auth sign a new one")
