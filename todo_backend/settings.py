@@ -28,7 +28,6 @@ except UnicodeDecodeError:
 # Empty counts as unset, in one as in the other.
 environment = {name: value for name, value in [*dotenv.items(), *os.environ.items()] if value}
 
-
 # What libpq would refuse with each connection (PostgreSQL, section 34.1.2).
 LIBPQ_VALUES = {
     "sslmode": ("disable", "allow", "prefer", "require", "verify-ca", "verify-full"),
@@ -106,9 +105,8 @@ def database(url: str) -> dj_database_url.DBConfig:
             "DATABASE_URL must start with postgresql:// or sqlite:///, without quotes, psql or a driver's name."
         )
     try:
-        if "@" in "".join(urlsplit(url)[2:]):
-            raise ValueError  # a password with a / or a ? in it: what comes after it is in the wrong place
-        if "%00" in url:
+        # After the host an @ is the end of a password that has a / or a ? in it.
+        if "@" in "".join(urlsplit(url)[2:]) or "%00" in url:
             raise ValueError
         config = dj_database_url.parse(url, conn_max_age=600, conn_health_checks=True, disable_server_side_cursors=True)
         config.get("HOST", "").encode("idna")
