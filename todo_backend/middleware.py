@@ -1,5 +1,6 @@
 from collections.abc import Callable
 
+from corsheaders.middleware import CorsMiddleware
 from django.core.exceptions import DisallowedHost
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
@@ -46,15 +47,27 @@ def optional_trailing_slash(get_response: View) -> View:
     return middleware
 
 
+def has_allowed_host(request: HttpRequest) -> bool:
+    try:
+        return bool(request.get_host())
+    except DisallowedHost:
+        return False
+
+
 def allowed_host(get_response: View) -> View:
     """Refuses a `Host` that is not allowed before anything else, save for probes, which come to an address."""
 
     def middleware(request: HttpRequest) -> HttpResponseBase:
-        if request.path_info not in ("/healthz", "/readyz"):
-            try:
-                request.get_host()
-            except DisallowedHost:
-                return error_response(400, "This Host is not among ALLOWED_HOSTS.")
+        if request.path_info not in ("/healthz", "/readyz") and not has_allowed_host(request):
+            return error_response(400, "This Host is not among ALLOWED_HOSTS.")
         return get_response(request)
 
     return middleware
+
+
+class HostFirstCorsMiddleware(CorsMiddleware):
+    """Leaves a preflight for another `Host` to `allowed_host`, and gives the refusal its headers."""
+
+    def check_preflight(self, request: HttpRequest) -> HttpResponseBase | None:
+        response = super().check_preflight(request)
+        return response if has_allowed_host(request) else None

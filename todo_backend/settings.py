@@ -208,7 +208,7 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "todo_backend.middleware.no_store",
-    "corsheaders.middleware.CorsMiddleware",
+    "todo_backend.middleware.HostFirstCorsMiddleware",
     "todo_backend.middleware.json_errors",
     "django.middleware.security.SecurityMiddleware",
     "todo_backend.middleware.optional_trailing_slash",

@@ -29,6 +29,12 @@ def test_a_preflight_needs_no_token_and_is_cached_for_a_day(path: str, django_as
     assert "origin" in header_list(response, "Vary")
 
 
+def test_a_preflight_for_another_host_is_400_and_the_origin_may_read_that() -> None:
+    response = Client().options("/api/tasks", headers={"Origin": ORIGIN, "Host": "evil.example", **PREFLIGHT})
+    assert (response.status_code, response.json()) == (400, {"detail": "This Host is not among ALLOWED_HOSTS."})
+    assert response["Access-Control-Allow-Origin"] == ORIGIN
+
+
 OTHER_ORIGINS = [
     *("http://localhost:3001", "https://localhost:3000", "http://localhost", "http://127.0.0.1:3000", "null", "*", ""),
     *("http://localhost:3000.evil.example", "http://evil.example", "http://[", "http://localhost:30000", "file://"),
