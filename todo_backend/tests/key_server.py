@@ -76,8 +76,9 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         with suppress(BrokenPipeError, ConnectionResetError):
-            for start in range(0, len(body), 1 if drip else max(1, len(body))):
-                self.wfile.write(body[start : start + 1] if drip else body)
+            step = 1 if drip else max(1, len(body))
+            for start in range(0, len(body), step):
+                self.wfile.write(body[start : start + step])
                 time.sleep(drip)
 
     def log_message(self, *args: object) -> None:

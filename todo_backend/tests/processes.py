@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -27,16 +27,24 @@ def environment(**variables: str) -> dict[str, str]:
     }
 
 
-def manage(*arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
-    """`manage.py` with those arguments and variables."""
-    return subprocess.run(
-        [sys.executable, "manage.py", *arguments],
-        cwd=settings.BASE_DIR,
+def run(
+    command: Sequence[str], variables: dict[str, str], *, folder: Path | None = None, stdin: bytes = b""
+) -> "subprocess.CompletedProcess[str]":
+    """Runs a command to its end, in the project's folder unless told another, with those variables."""
+    result = subprocess.run(
+        command,
+        cwd=folder or settings.BASE_DIR,
         env=environment(**variables),
+        input=stdin,
         capture_output=True,
-        text=True,
         timeout=60,
     )
+    return subprocess.CompletedProcess(command, result.returncode, result.stdout.decode(), result.stderr.decode())
+
+
+def manage(*arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
+    """`manage.py` with those arguments and variables."""
+    return run([sys.executable, "manage.py", *arguments], variables)
 
 
 def free_port() -> int:

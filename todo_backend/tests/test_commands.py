@@ -1,6 +1,5 @@
 import base64
 import json
-import subprocess
 import sys
 import time
 from datetime import UTC, datetime
@@ -9,9 +8,8 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from todo_backend import settings as project_settings
 from todo_backend.tests.key_server import SigningKey, key_server
-from todo_backend.tests.processes import SECRET, environment, manage
+from todo_backend.tests.processes import SECRET, manage, run
 from todo_backend.tests.tokens import claims, sign
 
 
@@ -72,20 +70,13 @@ PUBLISHING = {"BETTER_AUTH_URL": "http://localhost:3000"}
 def explained(raw_token: str | bytes, **variables: str) -> dict[str, str]:
     """The lines of `explain_token`, by name."""
     raw = raw_token if isinstance(raw_token, bytes) else raw_token.encode()
-    result = subprocess.run(
-        [sys.executable, "manage.py", "explain_token"],
-        cwd=project_settings.BASE_DIR,
-        env=environment(**variables),
-        input=raw,
-        capture_output=True,
-        timeout=60,
-    )
-    output = result.stdout.decode("ascii")
+    result = run([sys.executable, "manage.py", "explain_token"], variables, stdin=raw)
     assert result.returncode == 0
-    assert b"Traceback" not in result.stderr
+    assert result.stdout.isascii()
+    assert "Traceback" not in result.stderr
     signature = raw.strip().rpartition(b".")[2]
-    assert len(signature) < 20 or signature not in result.stdout
-    return {name: text.strip() for name, _, text in (line.partition(":") for line in output.splitlines())}
+    assert len(signature) < 20 or signature.decode() not in result.stdout
+    return {name: text.strip() for name, _, text in (line.partition(":") for line in result.stdout.splitlines())}
 
 
 @pytest.mark.parametrize(

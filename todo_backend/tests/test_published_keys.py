@@ -17,6 +17,7 @@ pytestmark = pytest.mark.django_db
 
 ORIGIN = "http://localhost:3000"
 INVALID = "Token is invalid."
+SECRET = "a secret beside the keys, of 32 bytes or more"
 ALGORITHMS = ["EdDSA", "ES256", "ES512", "RS256", "PS256"]
 KEYS = {algorithm: SigningKey(algorithm, f"key-{algorithm}") for algorithm in ALGORITHMS}
 EDDSA = KEYS["EdDSA"]
@@ -165,7 +166,7 @@ def spellings(key: SigningKey) -> Iterator[bytes]:
     yield b""
 
 
-@pytest.mark.parametrize("secret", ["", "the tests' secret, of 32 bytes or more"], ids=["no secret", "a secret"])
+@pytest.mark.parametrize("secret", ["", SECRET], ids=["no secret", "a secret"])
 @pytest.mark.parametrize("key", KEYS.values(), ids=KEYS.keys())
 def test_hs256_keyed_with_a_published_key_is_refused(
     key: SigningKey, secret: str, server: KeyServer, settings: Any
@@ -180,7 +181,7 @@ def test_hs256_keyed_with_a_published_key_is_refused(
 
 
 def test_both_families_are_accepted_side_by_side(server: KeyServer, settings: Any) -> None:
-    settings.BETTER_AUTH_SECRET = "the tests' secret, of 32 bytes or more"
+    settings.BETTER_AUTH_SECRET = SECRET
     assert get(EDDSA.sign(claims())).status_code == 200
     assert get(sign(claims())).status_code == 200
 
@@ -196,7 +197,7 @@ def test_the_audience_may_be_in_an_array(server: KeyServer) -> None:
 
 
 def test_a_hs256_token_never_waits_for_the_keys(server: KeyServer, settings: Any) -> None:
-    settings.BETTER_AUTH_SECRET = "the tests' secret, of 32 bytes or more"
+    settings.BETTER_AUTH_SECRET = SECRET
     assert get(sign(claims(), {"alg": "HS256", "kid": "unknown"})).status_code == 200
     assert server.requests == []
 
@@ -223,7 +224,7 @@ def published(server: KeyServer, *jwks: Any) -> None:
 
 
 def test_a_symmetric_key_in_the_set_is_ignored(server: KeyServer, settings: Any) -> None:
-    settings.BETTER_AUTH_SECRET = "the tests' secret, of 32 bytes or more"
+    settings.BETTER_AUTH_SECRET = SECRET
     secret = "a secret that somebody published"
     published(server, {"kty": "oct", "k": base64url(secret.encode()), "kid": "oct", "alg": "HS256"}, EDDSA.jwk)
     assert get(EDDSA.sign(claims())).status_code == 200
@@ -352,7 +353,7 @@ def test_with_cached_keys_a_failure_changes_nothing(failure: dict[str, Any], ser
 
 
 def test_without_a_server_it_is_503_and_with_a_secret_hs256_goes_on(server: KeyServer, settings: Any) -> None:
-    settings.BETTER_AUTH_SECRET = "the tests' secret, of 32 bytes or more"
+    settings.BETTER_AUTH_SECRET = SECRET
     settings.BETTER_AUTH_JWKS_URL = "http://127.0.0.1:9/jwks"
     assert get(EDDSA.sign(claims())).status_code == 503
     assert get(sign(claims())).status_code == 200

@@ -13,7 +13,7 @@ from dotenv import dotenv_values
 
 from todo_backend import settings as project_settings
 from todo_backend.checks import BETTER_AUTH_DEFAULT_SECRET, EXAMPLE_SECRET
-from todo_backend.tests.processes import SECRET, environment, free_port, manage, serve_command
+from todo_backend.tests.processes import SECRET, free_port, manage, run, serve_command
 
 STRONG = {"DATABASE_URL": "postgresql://u:pw@127.0.0.1/todo"}
 PASSWORD = "pass-word"
@@ -112,15 +112,7 @@ def test_without_secret_and_url_it_refuses_to_start_and_names_both(variables: di
 
 
 def test_the_server_stops_with_one_line_that_names_the_variable_too() -> None:
-    command = serve_command(free_port())
-    result = subprocess.run(
-        command,
-        cwd=project_settings.BASE_DIR,
-        env=environment(DEBUG="maybe"),
-        capture_output=True,
-        text=True,
-        timeout=30,
-    )
+    result = run(serve_command(free_port()), {"DEBUG": "maybe"})
     assert result.returncode == 1
     assert result.stderr.splitlines() == ["Configuration error: DEBUG must be true or false, not 'maybe'."]
 
@@ -270,14 +262,7 @@ def copied_project(tmp_path: Path) -> Path:
 
 def check_in(project: Path, **variables: str) -> "subprocess.CompletedProcess[str]":
     variables = {"PYTHON_DOTENV_DISABLED": "", "BETTER_AUTH_SECRET": "", **variables}
-    return subprocess.run(
-        [sys.executable, "manage.py", "check"],
-        cwd=project,
-        env=environment(**variables),
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    return run([sys.executable, "manage.py", "check"], variables, folder=project)
 
 
 def test_env_example_copied_to_env_works_with_warnings(copied_project: Path) -> None:
