@@ -45,8 +45,7 @@ class TaskQuerySet(models.QuerySet["Task"]):
         query.add_update_values({**values, "updated_at": Now()})
         statement, params = query.get_compiler(self.db).as_sql()
         returned = self.model._base_manager.using(self.db).raw(f"{statement} RETURNING *", params)
-        # To its end, because SQLite commits a statement when it is finished.
-        return next(iter(list(returned)), None)
+        return next(iter(returned), None)
 
     def delete_at_once(self) -> int:
         """Deletes in one statement and returns how many; `delete()` opens a transaction around it."""

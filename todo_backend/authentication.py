@@ -149,12 +149,12 @@ def read_header(token: bytes) -> dict[str, Any]:
 
 
 def check_algorithm(algorithm: object) -> None:
-    if not isinstance(algorithm, str) or algorithm not in {*SETTING_BY_ALGORITHM, *OTHER_ALGORITHMS}:
-        raise TokenRefused("algorithm", "its alg is no registered signature algorithm")
-    if algorithm in OTHER_ALGORITHMS:
+    if isinstance(algorithm, str) and algorithm in OTHER_ALGORITHMS:
         raise TokenRefused(
             "algorithm", f"it is signed with {algorithm}", f"Token is signed with {algorithm}, which is not accepted."
         )
+    if not isinstance(algorithm, str) or algorithm not in SETTING_BY_ALGORITHM:
+        raise TokenRefused("algorithm", "its alg is no registered signature algorithm")
     setting = SETTING_BY_ALGORITHM[algorithm]
     if not getattr(settings, setting):
         raise TokenRefused(

@@ -93,4 +93,8 @@ def unavailable(request: Request) -> JsonResponse:
     broken = getattr(connection.connection, "closed", False)
     if request.method not in SAFE_METHODS and broken:
         return error_response(503, "The connection to the database broke; whether the change was made is unknown.")
-    return error_response(503, "The database cannot be reached.", {"Retry-After": str(RETRY_AFTER)})
+    return retry_later("The database cannot be reached.")
+
+
+def retry_later(detail: str) -> JsonResponse:
+    return error_response(503, detail, {"Retry-After": str(RETRY_AFTER)})

@@ -11,7 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from .exceptions import RETRY_AFTER, error_response, first_line
+from .exceptions import first_line, retry_later
 
 logger = logging.getLogger(__name__)
 
@@ -42,10 +42,7 @@ class ReadinessView(ProbeView):
             pending = pending_migrations()
         except Error as exc:
             logger.error("The database cannot be used: %s", first_line(exc))
-            return self.unavailable("The database cannot be reached.")
+            return retry_later("The database cannot be reached.")
         if pending:
-            return self.unavailable("The database lacks migrations: run `manage.py migrate`.")
+            return retry_later("The database lacks migrations: run `manage.py migrate`.")
         return Response({"status": "ok"})
-
-    def unavailable(self, detail: str) -> HttpResponseBase:
-        return error_response(503, detail, {"Retry-After": str(RETRY_AFTER)})

@@ -70,4 +70,4 @@ class HostFirstCorsMiddleware(CorsMiddleware):
 
     def check_preflight(self, request: HttpRequest) -> HttpResponseBase | None:
         response = super().check_preflight(request)
-        return response if has_allowed_host(request) else None
+        return response if response is not None and has_allowed_host(request) else None

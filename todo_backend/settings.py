@@ -175,7 +175,7 @@ if BETTER_AUTH_URL:
     url = split_http_url("BETTER_AUTH_URL", BETTER_AUTH_URL)
     BETTER_AUTH_ORIGIN = origin(url)
     # Better Auth's own rule: a base URL with a path is the address of its API.
-    BETTER_AUTH_JWKS_URL = BETTER_AUTH_JWKS_URL or f"{origin(url)}{url.path.rstrip('/') or '/api/auth'}/jwks"
+    BETTER_AUTH_JWKS_URL = BETTER_AUTH_JWKS_URL or f"{BETTER_AUTH_ORIGIN}{url.path.rstrip('/') or '/api/auth'}/jwks"
     split_http_url("BETTER_AUTH_JWKS_URL", BETTER_AUTH_JWKS_URL)
 elif BETTER_AUTH_JWKS_URL:
     raise ImproperlyConfigured("BETTER_AUTH_JWKS_URL needs BETTER_AUTH_URL, whose origin tokens name.")

@@ -20,6 +20,7 @@ REMEDIES = {
     "secret": "give both sides the same BETTER_AUTH_SECRET, to the letter, and start both again",
     "critical": "sign without the header parameter crit",
     "algorithm": f"sign with one of {', '.join(SETTING_BY_ALGORITHM)}",
+    "setting": f"set what the refusal names, as {settings.BASE_DIR / '.env.example'} says, and start again",
     "key": "let BETTER_AUTH_URL, or BETTER_AUTH_JWKS_URL, name the Better Auth that signed it",
     "type": "send the token of GET /api/auth/token; this one has another purpose, such as Better Auth's cookie cache",
     "expired": "get a new one from GET /api/auth/token; Better Auth's expirationTime is a string such as '15m'",
@@ -61,7 +62,7 @@ def explain(token: bytes) -> Iterator[tuple[str, str]]:
     except TokenRefused as exc:
         yield "Verdict", f"refused: {exc.reason}"
         yield "The client", f"is told: {ascii(str(exc.detail))[1:-1]}"
-        yield "To change", remedy(exc)
+        yield "To change", REMEDIES[exc.code]
     except BetterAuthUnavailable:
         yield "Verdict", "not known: Better Auth publishes no keys at its address now"
         yield "To change", f"start Better Auth, or correct {settings.BETTER_AUTH_JWKS_URL}"
@@ -105,9 +106,3 @@ def shown(value: object) -> str:
     strings = isinstance(value, list) and all(isinstance(item, str) for item in value)
     # Nested it may be deeper than Python can write down.
     return "nested JSON" if isinstance(value, list | dict) and not strings else ascii(value)[:80]
-
-
-def remedy(exc: TokenRefused) -> str:
-    if exc.code == "setting":
-        return f"set what the refusal names, as {settings.BASE_DIR / '.env.example'} says, and start again"
-    return REMEDIES.get(exc.code, "let Better Auth sign a new one")
