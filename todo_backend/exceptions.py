@@ -62,7 +62,7 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> JsonResponse:
     if isinstance(exc, (OperationalError, InterfaceError)) or type(exc) is DatabaseError:
         logger.error("The database cannot be used: %s", first_line(exc))
         return unavailable(context["request"])
-    logger.error("Internal server error: %s", context["request"].path, exc_info=exc)
+    logger.error("Internal server error.", exc_info=exc)
     return error_response(500, "Internal server error.")
 
 

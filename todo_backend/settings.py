@@ -17,6 +17,7 @@ from django.core.management.utils import get_random_secret_key
 from dotenv import dotenv_values
 from jwt.algorithms import HMACAlgorithm
 from jwt.exceptions import InvalidKeyError
+from pythonjsonlogger.core import RESERVED_ATTRS
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -207,6 +208,7 @@ INSTALLED_APPS = [
     "tasks",
 ]
 MIDDLEWARE = [
+    "todo_backend.request_log.log_request",
     "todo_backend.middleware.no_store",
     "todo_backend.middleware.HostFirstCorsMiddleware",
     "todo_backend.middleware.json_errors",
@@ -285,16 +287,53 @@ SPECTACULAR_SETTINGS = {
 LOG_LEVEL = env("LOG_LEVEL", "INFO").upper()
 if LOG_LEVEL not in ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"):
     raise ImproperlyConfigured(f"LOG_LEVEL must be DEBUG, INFO, WARNING, ERROR or CRITICAL, not {LOG_LEVEL!r}.")
+LOG_FORMAT = env("LOG_FORMAT", "text").lower()
+if LOG_FORMAT not in ("text", "json"):
+    raise ImproperlyConfigured(f"LOG_FORMAT must be text or json, not {LOG_FORMAT!r}.")
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"text": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "text"}},
+    "filters": {
+        "request_id": {"()": "todo_backend.request_log.RequestIdFilter"},
+        "database_error": {"()": "todo_backend.request_log.DatabaseErrorFilter"},
+        "traceback": {"()": "django.utils.log.CallbackFilter", "callback": lambda record: record.exc_info},
+        "no_request_line": {
+            "()": "django.utils.log.CallbackFilter",
+            "callback": lambda record: record.msg != '"%s" %s %s',  # http.server's
+        },
+    },
+    "formatters": {
+        "text": {
+            "()": "logging.Formatter",
+            "fmt": "{asctime} {levelname} {name} {request_id}: {message}",
+            "style": "{",
+            "defaults": {"request_id": "-"},
+        },
+        "json": {
+            "()": "pythonjsonlogger.json.JsonFormatter",
+            "fmt": "{levelname}{name}{message}",
+            "style": "{",
+            "timestamp": True,
+            # A request in words has its query.
+            "reserved_attrs": [*RESERVED_ATTRS, "request", "server_time"],
+            "rename_fields": {"levelname": "level", "name": "logger"},
+        },
+    },
+    "handlers": {
+        "console": {
+            "class": "logging.StreamHandler",
+            "filters": ["request_id", "database_error"],
+            "formatter": LOG_FORMAT,
+        },
+    },
     "root": {"handlers": ["console"], "level": LOG_LEVEL},
     # Django's own handlers would print a second time with DEBUG, and mail without it.
     "loggers": {
         "django": {"handlers": [], "level": "NOTSET"},
         # At DEBUG it would write down every statement, with what users wrote.
         "django.db.backends": {"level": "INFO"},
+        # These two have a line of their own for a request, runserver's with the query.
+        "django.request": {"filters": ["traceback"]},
+        "django.server": {"handlers": [], "propagate": True, "filters": ["no_request_line"]},
     },
 }

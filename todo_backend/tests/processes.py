@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from django.conf import settings
@@ -61,13 +61,18 @@ def serve_command(port: int) -> list[str]:
     return [re.sub(r"\$\((\w+)\)", lambda match: values[match[1]], word) for word in recipe.split()]
 
 
-@contextmanager
-def server(log: Path, **variables: str) -> Iterator[str]:
+def server(log: Path, **variables: str) -> AbstractContextManager[str]:
     """The production server; yields its address. What it prints goes to `log`."""
     port = free_port()
+    return serving(serve_command(port), port, log, variables)
+
+
+@contextmanager
+def serving(command: Sequence[str], port: int, log: Path, variables: dict[str, str]) -> Iterator[str]:
+    """A server while the context lasts, from when it answers; yields its address."""
     with log.open("wb") as output:
         process = subprocess.Popen(
-            serve_command(port), cwd=settings.BASE_DIR, env=environment(**variables), stdout=output, stderr=output
+            command, cwd=settings.BASE_DIR, env=environment(**variables), stdout=output, stderr=output
         )
     try:
         wait_until_live(f"http://127.0.0.1:{port}", process, log)

@@ -369,7 +369,7 @@ def test_a_token_is_never_logged(caplog: pytest.LogCaptureFixture) -> None:
     raw_token = token()
     get(f"Bearer {raw_token}")
     get(f"Bearer {raw_token}x")
-    assert "Unauthorized" in caplog.text
+    assert " 401 in " in caplog.text
     assert not any(part in caplog.text for part in raw_token.split("."))
 
 

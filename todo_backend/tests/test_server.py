@@ -1,7 +1,9 @@
 """The production server as a client meets it, on a database of its own."""
 
+import ast
 import http.client
 import json
+import re
 import socket
 import sqlite3
 import threading
@@ -106,13 +108,47 @@ def test_what_it_says_at_the_start(address: str, log: Path, database_url: str) -
     assert "Pending migrations: none." in line
 
 
-def test_tokens_secrets_and_titles_are_not_in_its_log(address: str, log: Path) -> None:
-    request(address, "POST", "/api/tasks", '{"title": "a very private title"}', **JSON)
-    request(address, "GET", "/api/tasks", Authorization=f"Bearer {TOKEN}x")
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_its_log_has_each_request_once_and_nothing_private(log_format: str, database_url: str, tmp_path: Path) -> None:
+    assert manage("migrate", DATABASE_URL=database_url).returncode == 0
+    log = tmp_path / "log"
+    with server(log, DATABASE_URL=database_url, LOG_LEVEL="DEBUG", LOG_FORMAT=log_format) as address:
+
+        def use(user: int) -> None:
+            token = sign(claims(f"user {user}"), secret=SECRET)
+            sent = {"Authorization": f"Bearer {token}", "X-Request-ID": f"of-{user}", **JSON}
+            for number in range(8):
+                body = f'{{"title": "private title {number}", "description": "private words"}}'
+                _, headers, _ = request(address, "POST", "/api/tasks?private=query", body, **sent)
+                request(address, "PATCH", headers["location"], "{private: 1}", **sent)
+                request(address, "GET", headers["location"], **{**sent, "Authorization": f"Bearer {token}private"})
+
+        threads = [threading.Thread(target=use, args=[user]) for user in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
     text = log.read_text()
-    assert "/api/tasks" in text
-    for private in [*TOKEN.split("."), SECRET, "a very private title"]:
+    for private in ["private", SECRET, *TOKEN.split(".")]:
         assert private not in text
+    lines = [line for line in text.splitlines() if "todo_backend.request_log" in line and "of-" in line]
+    assert len(lines) == 4 * 8 * 3
+    for user in range(4):
+        own = [read_line(line) for line in lines if f"of-{user}" in line]
+        assert [line["status"] for line in own] == ["201", "400", "401"] * 8
+        assert {line["user"] for line in own} == {f"user {user}", None}
+        assert len({line["path"] for line in own}) == 9
+
+
+def read_line(line: str) -> dict[str, Any]:
+    """The fields of a line about a request, in either format."""
+    if line.startswith("{"):
+        fields = json.loads(line)
+        assert fields.keys() >= {"timestamp", "level", "logger", "message", "method", "milliseconds", "request_id"}
+        return {**fields, "status": str(fields["status"])}
+    match = re.search(r": (?P<method>\w+) (?P<path>\S+) (?P<status>\d+) in [\d.]+ ms, user (?P<user>.+)$", line)
+    assert match
+    return {**match.groupdict(), "user": ast.literal_eval(match["user"])}
 
 
 def test_a_chunked_body_is_411_and_flips_nothing(address: str) -> None:

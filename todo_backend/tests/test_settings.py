@@ -23,6 +23,7 @@ UNUSABLE: dict[str, tuple[str, dict[str, str]]] = {
     "a DEBUG of maybe": ("DEBUG", {"DEBUG": "maybe"}),
     "a DEBUG of 1": ("DEBUG", {"DEBUG": "1"}),
     "an unknown LOG_LEVEL": ("LOG_LEVEL", {"LOG_LEVEL": "LOUD"}),
+    "an unknown LOG_FORMAT": ("LOG_FORMAT", {"LOG_FORMAT": "xml"}),
     "a secret that is a public key": (
         "BETTER_AUTH_SECRET",
         {"BETTER_AUTH_SECRET": "-----BEGIN PUBLIC KEY-----\nMFkw\n-----END PUBLIC KEY-----"},
@@ -120,7 +121,7 @@ def test_the_server_stops_with_one_line_that_names_the_variable_too() -> None:
 USABLE: list[dict[str, str]] = [
     {},
     {"BETTER_AUTH_SECRET": "", "BETTER_AUTH_URL": "https://app.example.com/auth"},
-    {"DEBUG": "", "LOG_LEVEL": "", "ALLOWED_HOSTS": "", "CORS_ALLOWED_ORIGINS": "", "SECRET_KEY": ""},
+    {"DEBUG": "", "LOG_LEVEL": "", "LOG_FORMAT": "", "ALLOWED_HOSTS": "", "CORS_ALLOWED_ORIGINS": "", "SECRET_KEY": ""},
     {"DEBUG": "FALSE", "LOG_LEVEL": "warning"},
     {"ALLOWED_HOSTS": "api.example.com, .example.com ,[::1],10.0.0.1"},
     {"CORS_ALLOWED_ORIGINS": "https://a.example.com, http://[::1]:3000 ,HTTP://B.example.com:80"},
@@ -231,6 +232,8 @@ SETTINGS: list[tuple[str, Any, dict[str, str]]] = [
     ("SECRET_KEY", "x", {"SECRET_KEY": "x"}),
     ("LOGGING['root']['level']", "INFO", {}),
     ("LOGGING['root']['level']", "WARNING", {"LOG_LEVEL": "warning"}),
+    ("LOGGING['handlers']['console']['formatter']", "text", {}),
+    ("LOGGING['handlers']['console']['formatter']", "json", {"LOG_FORMAT": "JSON"}),
     ("DATABASES['default']['ENGINE']", "django.db.backends.sqlite3", {}),
     ("DATABASES['default']['NAME']", str(project_settings.BASE_DIR / "db.sqlite3"), {}),
     ("DATABASES['default']['ENGINE']", "django.db.backends.postgresql", STRONG),

@@ -1,0 +1,72 @@
+"""One line for each request, and the request's id in every line that it caused."""
+
+import logging
+import re
+import time
+import uuid
+from collections.abc import Callable
+from contextvars import ContextVar
+
+import psycopg
+from django.db import Error
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.utils.encoding import escape_uri_path
+
+from .exceptions import first_line
+
+logger = logging.getLogger(__name__)
+
+REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+
+request_id: ContextVar[str] = ContextVar("request_id")
+
+
+def log_request(get_response: Callable[[HttpRequest], HttpResponseBase]) -> Callable[[HttpRequest], HttpResponseBase]:
+    """Logs a request when it is answered, without its query, and puts its `X-Request-ID` on the answer.
+
+    The id is the request's own if it is 1 to 128 of `A-Za-z0-9._-`, else a new one.
+    """
+
+    def middleware(request: HttpRequest) -> HttpResponseBase:
+        start = time.perf_counter()
+        sent = request.headers.get("X-Request-ID", "")
+        current = request_id.set(sent if REQUEST_ID.fullmatch(sent) else str(uuid.uuid4()))
+        try:
+            response = get_response(request)
+            response["X-Request-ID"] = request_id.get()
+            fields = {
+                "method": request.method,
+                # As it was sent: decoded, it could have a line's end in it.
+                "path": escape_uri_path(request.path),
+                "status": response.status_code,
+                "milliseconds": round((time.perf_counter() - start) * 1000, 1),
+                "user": getattr(getattr(request, "user", None), "pk", None),
+            }
+            logger.info("%(method)s %(path)s %(status)d in %(milliseconds).1f ms, user %(user)r", fields, extra=fields)
+            return response
+        finally:
+            request_id.reset(current)
+
+    return middleware
+
+
+class RequestIdFilter(logging.Filter):
+    """Adds `request_id` to what is logged while a request is answered."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if value := request_id.get(None):
+            record.request_id = value
+        return True
+
+
+class DatabaseErrorFilter(logging.Filter):
+    """Cuts the database's errors in a traceback to their first line: the lines after it quote what users wrote."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        exc = record.exc_info[1] if record.exc_info else None
+        while exc:
+            if isinstance(exc, (Error, psycopg.Error)):
+                exc.args = (first_line(exc),)
+            exc = exc.__cause__ or exc.__context__
+        return True

@@ -1,0 +1,161 @@
+import io
+import logging
+import re
+import sys
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.request import urlopen
+
+import pytest
+from django.core.exceptions import SuspiciousOperation
+from django.db import OperationalError, connection
+from django.test import Client
+
+from todo_backend.tests.processes import free_port, serving
+from todo_backend.tests.test_errors import fail_with
+from todo_backend.tests.user import User
+
+pytestmark = pytest.mark.django_db
+
+Log = Callable[[], list[str]]
+
+
+@pytest.fixture
+def log(monkeypatch: pytest.MonkeyPatch) -> Log:
+    """What the process has logged, without the times."""
+    [console] = [handler for handler in logging.getLogger().handlers if type(handler) is logging.StreamHandler]
+    stream = io.StringIO()
+    monkeypatch.setattr(console, "stream", stream)
+    time = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} ")
+    return lambda: [time.sub("", line) for line in stream.getvalue().split("\n")[:-1]]
+
+
+ORIGIN = {"Origin": "http://localhost:3000"}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "headers", "line"),
+    [
+        ("GET", "/api/tasks", None, {}, "GET /api/tasks 200 in T ms, user 'ada'"),
+        ("GET", "/api/tasks/?status=all&token=x", None, {}, "GET /api/tasks/ 200 in T ms, user 'ada'"),
+        ("POST", "/api/tasks", {"title": "private"}, {}, "POST /api/tasks 201 in T ms, user 'ada'"),
+        ("POST", "/api/tasks", {"title": "private" * 99}, {}, "POST /api/tasks 422 in T ms, user 'ada'"),
+        ("PATCH", "/api/tasks/1", {}, {"Content-Type": "text/x"}, "PATCH /api/tasks/1 415 in T ms, user 'ada'"),
+        ("DELETE", "/api/tasks/1", None, {}, "DELETE /api/tasks/1 404 in T ms, user 'ada'"),
+        ("DELETE", "/api/tasks", None, {}, "DELETE /api/tasks 405 in T ms, user 'ada'"),
+        ("GET", "/api/bob/tasks", None, {}, "GET /api/bob/tasks 403 in T ms, user 'ada'"),
+        ("GET", "/api/tasks", None, {"Authorization": ""}, "GET /api/tasks 401 in T ms, user None"),
+        ("GET", "/api/tasks", None, {"Host": "evil.example"}, "GET /api/tasks 400 in T ms, user None"),
+        ("GET", "/no%0Awhere\u2028%25", None, {}, "GET /no%0Awhere%E2%80%A8%25 404 in T ms, user None"),
+        (
+            "OPTIONS",
+            "/api/tasks",
+            None,
+            {**ORIGIN, "Access-Control-Request-Method": "POST"},
+            "OPTIONS /api/tasks 200 in T ms, user None",
+        ),
+        ("GET", "/healthz", None, {}, "GET /healthz 200 in T ms, user None"),
+        ("GET", "/static/nothing", None, {}, "GET /static/nothing 404 in T ms, user None"),
+    ],
+)
+def test_a_request_is_one_line_and_its_answer_has_the_id(
+    method: str, path: str, body: Any, headers: dict[str, str], line: str, ada: Any, log: Log
+) -> None:
+    response = ada(method, path, body, **{"X-Request-ID": "the-id", **headers})
+    assert response["X-Request-ID"] == "the-id"
+    [logged] = log()
+    assert re.sub(r"\b\d+\.\d ms", "T ms", logged) == f"INFO todo_backend.request_log the-id: {line}"
+
+
+@pytest.mark.parametrize("sent", ["a", "7", "-", "Az09._-", "x" * 128, "..", str(uuid.uuid4())])
+def test_the_id_of_a_request_is_its_own(sent: str, log: Log) -> None:
+    assert Client().get("/healthz", headers={"X-Request-ID": sent})["X-Request-ID"] == sent
+    assert log()[0].startswith(f"INFO todo_backend.request_log {sent}: GET /healthz 200 ")
+
+
+@pytest.mark.parametrize("sent", ["", "x" * 129, "a b", "a,b", "a:b", "a\n", "a\nb", "\u00e9", "\u0661", "<b>", "%41"])
+def test_an_id_of_another_form_is_replaced(sent: str, log: Log) -> None:
+    ids = [Client().get("/healthz", headers={"X-Request-ID": sent})["X-Request-ID"] for _ in range(2)]
+    assert len(set(ids)) == 2
+    for made, line in zip(ids, log(), strict=True):
+        assert str(uuid.UUID(made)) == made
+        assert line.startswith(f"INFO todo_backend.request_log {made}: ")
+
+
+def test_every_line_of_a_request_has_its_id(ada: Any, log: Log) -> None:
+    ada("GET", "/api/tasks", **{"Authorization": "Bearer x", "X-Request-ID": "refused"})
+    with fail_with(OperationalError("gone")):
+        ada("GET", "/api/tasks", **{"X-Request-ID": "failed"})
+    with fail_with(ZeroDivisionError("none of the user's")):
+        ada("GET", "/api/tasks", **{"X-Request-ID": "wrong"})
+    lines = [line.partition(": ") for line in log() if re.match("[A-Z]+ todo_backend", line)]
+    assert [line[0] for line in lines] == [
+        "INFO todo_backend.authentication refused",
+        "INFO todo_backend.request_log refused",
+        "ERROR todo_backend.exceptions failed",
+        "INFO todo_backend.request_log failed",
+        "ERROR todo_backend.exceptions wrong",
+        "INFO todo_backend.request_log wrong",
+    ]
+    logging.getLogger("todo_backend").error("Between requests.")
+    assert log()[-1] == "ERROR todo_backend -: Between requests."
+
+
+def test_a_user_cannot_write_a_line(log: Log) -> None:
+    User("ada\u2028ERROR \u202e'x'")("GET", "/api/tasks")
+    [line] = log()
+    assert line.endswith(r""" ms, user "ada\u2028ERROR \u202e'x'" """.rstrip())
+
+
+@pytest.fixture
+def refusing_table() -> None:
+    """A table that refuses a title which the API takes; the test's transaction undoes it."""
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            cursor.execute("ALTER TABLE tasks_task ADD CONSTRAINT none_of_those CHECK (title NOT LIKE 'private%')")
+        else:
+            cursor.execute(
+                "CREATE TRIGGER none_of_those BEFORE INSERT ON tasks_task WHEN NEW.title LIKE 'private%'"
+                " BEGIN SELECT RAISE(ABORT, 'none_of_those'); END"
+            )
+
+
+def test_what_the_database_refuses_is_logged_without_what_the_user_wrote(
+    ada: Any, log: Log, refusing_table: None
+) -> None:
+    """PostgreSQL's error ends in `DETAIL:  Failing row contains (7, ada, private thought, …`."""
+    response = ada("POST", "/api/tasks", {"title": "private thought", "description": "private words"})
+    assert (response.status_code, response.json()) == (500, {"detail": "Internal server error."})
+    text = "\n".join(log())
+    assert "Traceback" in text
+    assert "IntegrityError" in text
+    assert "none_of_those" in text
+    assert "private" not in text
+    assert "500 in" in text
+
+
+@pytest.mark.parametrize(("error", "status"), [(ZeroDivisionError, 500), (SuspiciousOperation, 400)])
+def test_an_error_outside_the_views_is_logged_with_its_id(
+    error: type[Exception], status: int, settings: Any, monkeypatch: pytest.MonkeyPatch, log: Log
+) -> None:
+    monkeypatch.setattr("todo_backend.tests.test_errors.failing_middleware.error", error, raising=False)
+    settings.MIDDLEWARE = [*settings.MIDDLEWARE, "todo_backend.tests.test_errors.failing_middleware"]
+    client = Client(raise_request_exception=False)
+    response = client.get("/api/tasks", headers={"X-Request-ID": "the-id"})
+    assert (response.status_code, response["X-Request-ID"]) == (status, "the-id")
+    lines = [line for line in log() if re.match("[A-Z]+ ", line)]
+    assert len(lines) == 2
+    assert all(line.split()[2] == "the-id:" for line in lines)
+
+
+def test_runserver_logs_a_request_once_and_without_its_query(tmp_path: Path) -> None:
+    port = free_port()
+    command = [sys.executable, "manage.py", "runserver", "--noreload", str(port)]
+    log = tmp_path / "log"
+    variables = {"DATABASE_URL": f"sqlite:///{tmp_path / 'todo.sqlite3'}", "DEBUG": "true"}
+    with serving(command, port, log, variables) as address:
+        urlopen(f"{address}/api/schema?token=x", timeout=15).close()
+    assert "token=x" not in log.read_text()
+    assert log.read_text().count("/api/schema") == 1
