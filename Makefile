@@ -41,6 +41,7 @@ check: .venv/installed-dev
 	DATABASE_URL=sqlite:///.venv/check.sqlite3 $(PYTHON) manage.py makemigrations --check --dry-run
 	$(PYTHON) manage.py check --deploy --fail-level WARNING
 	$(PYTHON) manage.py spectacular --validate --fail-on-warn --file /dev/null
+	$(PYTHON) -m todo_backend.tests.conformance --seed 1
 
 # A real Better Auth and a real browser, against `make serve`. What failed has its logs and screenshots in e2e/output.
 e2e: .venv/installed-dev e2e/node_modules/installed

@@ -27,7 +27,9 @@ class StrictBooleanField(serializers.BooleanField):
 
 
 class TaskSerializer(serializers.ModelSerializer[Task]):
-    title = StrictCharField(max_length=TITLE_MAX_LENGTH)
+    title = StrictCharField(
+        max_length=TITLE_MAX_LENGTH, help_text=f"1 to {TITLE_MAX_LENGTH} characters, without the space around them."
+    )
     description = StrictCharField(
         max_length=DESCRIPTION_MAX_LENGTH, allow_null=True, allow_blank=True, trim_whitespace=False, required=False
     )
@@ -44,4 +46,4 @@ class ToggleSerializer(serializers.Serializer[Task]):
 
 
 class TaskListParameters(serializers.Serializer[Task]):
-    status = serializers.ChoiceField(choices=["all", "pending", "completed"], default="all")
+    status = serializers.ChoiceField(["all", "pending", "completed"], default="all", help_text="Which tasks to list.")

@@ -2,7 +2,6 @@ from typing import Any, cast
 
 from django.db.models import F, QuerySet
 from django.urls import reverse
-from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework import mixins, status
 from rest_framework.decorators import action
 from rest_framework.exceptions import NotFound
@@ -12,27 +11,11 @@ from rest_framework.serializers import BaseSerializer
 from rest_framework.viewsets import GenericViewSet
 
 from .models import Task, TaskQuerySet
+from .openapi import documented
 from .serializers import TaskListParameters, TaskSerializer, ToggleSerializer
 
 
-@extend_schema_view(
-    list=extend_schema(operation_id="listTasks", description="Newest first.", parameters=[TaskListParameters]),
-    create=extend_schema(operation_id="createTask", description="Makes a task."),
-    retrieve=extend_schema(operation_id="getTask", description="One task."),
-    update=extend_schema(
-        operation_id="updateTask",
-        description="Changes what is sent; the rest stays.",
-        request=TaskSerializer(partial=True),
-    ),
-    partial_update=extend_schema(operation_id="patchTask", description="Changes what is sent; the rest stays."),
-    destroy=extend_schema(operation_id="deleteTask", description="Deletes a task."),
-    toggle=extend_schema(
-        operation_id="toggleTask",
-        description="Flips `completed`, or sets it where it is sent, so that a retry does no harm.",
-        request=ToggleSerializer,
-        responses=TaskSerializer,
-    ),
-)
+@documented
 class TaskViewSet(mixins.CreateModelMixin, mixins.RetrieveModelMixin, mixins.ListModelMixin, GenericViewSet[Task]):
     """The tasks of the user who asks. Each action is one statement on `get_queryset`."""
 

@@ -1,6 +1,185 @@
+"""What the OpenAPI document says and drf-spectacular cannot know: every error, and what texts and times keep to."""
+
 from typing import Any
+
+ERROR_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {"detail": {"type": "string", "description": "A sentence for whoever reads it."}},
+    "required": ["detail"],
+}
+INVALID_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        **ERROR_SCHEMA["properties"],
+        "errors": {
+            "type": "object",
+            "description": "Every offending field, or `non_field_errors`, with what is wrong with it.",
+            "additionalProperties": {"type": "array", "items": {"type": "string"}, "minItems": 1},
+            "minProperties": 1,
+        },
+    },
+    "required": ["detail", "errors"],
+}
+SCHEMAS = {"Error": ERROR_SCHEMA, "Invalid": INVALID_SCHEMA}
+HEADERS: dict[str, Any] = {
+    "X-Request-ID": {
+        "description": "The request's name in the server's log.",
+        "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,128}$"},
+        "required": True,
+    },
+    "WWW-Authenticate": {
+        "description": 'With `error="invalid_token"` where a token was sent (RFC 6750, section 3).',
+        "schema": {"type": "string", "enum": ["Bearer", 'Bearer error="invalid_token"']},
+        "required": True,
+    },
+    "Retry-After": {
+        "description": "Seconds. Absent where a write may have been done.",
+        "schema": {"type": "integer", "minimum": 1},
+    },
+}
+
+
+def reference(kind: str, name: str) -> dict[str, str]:
+    return {"$ref": f"#/components/{kind}/{name}"}
+
+
+def error(description: str, examples: dict[str, Any], *headers: str, schema: str = "Error") -> dict[str, Any]:
+    """A response object; the examples are bodies, or the `detail` of bodies that have nothing else."""
+    values = {name: {"detail": body} if isinstance(body, str) else body for name, body in examples.items()}
+    return {
+        "description": description,
+        "headers": {name: reference("headers", name) for name in ("X-Request-ID", *headers)},
+        "content": {
+            "application/json": {
+                "schema": reference("schemas", schema),
+                "examples": {name: {"value": value} for name, value in values.items()},
+            }
+        },
+    }
+
+
+ERRORS = {
+    ("BadRequest", 400): error(
+        "The `Host` is not one of this server's, or the body is not JSON.",
+        {
+            "host": "This Host is not among ALLOWED_HOSTS.",
+            "malformed": "The body is not JSON: see line 1, column 2.",
+            "encoding": "The body is not UTF-8.",
+            "depth": "The body is nested too deeply.",
+        },
+    ),
+    ("Unauthorized", 401): error(
+        "The token is missing or refused.",
+        {
+            "missing": "Authentication credentials were not provided.",
+            "expired": "Token has expired.",
+            "invalid": "Token is invalid.",
+            "session": "This is not a JWT. If it is a Better Auth session token, get a JWT from /api/auth/token.",
+            "encrypted": "This token is encrypted. Get a signed JWT from /api/auth/token.",
+            "algorithm": "Token is signed with HS384, which is not accepted.",
+            "setting": "Token is signed with EdDSA, which is accepted only when BETTER_AUTH_URL is set.",
+            "issuer": "Token issuer is 'http://localhost:3001', expected 'http://localhost:3000'.",
+            "audience": "Token audience is 'http://localhost:3001', expected 'http://localhost:3000'.",
+        },
+        "WWW-Authenticate",
+    ),
+    ("NotFound", 404): error("There is no such task of this user.", {"missing": "Not found."}),
+    ("LengthRequired", 411): error(
+        "A body without `Content-Length`.", {"chunked": "Send a Content-Length with the body."}
+    ),
+    ("ContentTooLarge", 413): error("A body over 64 KiB.", {"large": "The body is too large."}),
+    ("UnsupportedMediaType", 415): error(
+        "A body that is not `application/json`, or whose charset is not UTF-8.",
+        {"text": 'Unsupported media type "text/plain" in request.'},
+    ),
+    ("Invalid", 422): error(
+        "JSON, or a query parameter, that does not fit.",
+        {
+            "blank": {
+                "detail": "title: This field may not be blank.",
+                "errors": {"title": ["This field may not be blank."]},
+            },
+            "types": {
+                "detail": "description: Not a valid string.",
+                "errors": {"description": ["Not a valid string."], "completed": ["Must be a valid boolean."]},
+            },
+            "array": {
+                "detail": "non_field_errors: Invalid data. Expected a dictionary, but got list.",
+                "errors": {"non_field_errors": ["Invalid data. Expected a dictionary, but got list."]},
+            },
+        },
+        schema="Invalid",
+    ),
+    ("InternalServerError", 500): error("An error of the server's own.", {"internal": "Internal server error."}),
+    ("Unavailable", 503): error(
+        "The database, or Better Auth for its keys, cannot be reached.",
+        {
+            "database": "The database cannot be reached.",
+            "unknown": "The connection to the database broke; whether the change was made is unknown.",
+            "keys": "Better Auth cannot be reached for the keys that verify the token.",
+        },
+        "Retry-After",
+    ),
+}
+
+# What str.strip() trims, which is not ECMA-262's white space.
+SPACE = r"\t-\r\x1c- \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
+TEXT = r"^[^\x00]*$"
+NOT_BLANK = rf"^[^\x00]*[^\x00{SPACE}][^\x00]*$"
+TIME = "^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}[.][0-9]{6}Z$"
 
 
 def without_user_paths(endpoints: list[Any], **kwargs: object) -> list[Any]:
     """Leaves out `/api/{user_id}/tasks…`, every operation's second address; the document's introduction has it."""
     return [endpoint for endpoint in endpoints if "{user_id}" not in endpoint[0]]
+
+
+def trimmed(max_length: int) -> str:
+    """The pattern of a text that is not blank and, trimmed, has up to so many characters."""
+    return rf"^[{SPACE}]*[^\x00{SPACE}](?:[^\x00]{{0,{max_length - 2}}}[^\x00{SPACE}])?[{SPACE}]*$"
+
+
+def text_pattern(schema: dict[str, Any], *, sent: bool) -> str:
+    if schema.get("format") == "date-time":
+        return TIME
+    if "minLength" not in schema:
+        return TEXT
+    return trimmed(schema.pop("maxLength")) if sent else NOT_BLANK
+
+
+def statuses(path: str, operation: dict[str, Any]) -> set[int]:
+    """The errors that an operation can answer; 405 is for what is no operation, 403 for paths that are left out."""
+    found = {400, 401, 411, 413, 500, 503}
+    if "{id}" in path:
+        found |= {404}
+    if "requestBody" in operation:
+        found |= {415, 422}
+    if any(parameter["in"] == "query" for parameter in operation.get("parameters", [])):
+        found |= {422}
+    return found
+
+
+def complete(result: dict[str, Any], **kwargs: object) -> dict[str, Any]:
+    """Adds to the document the errors of every operation, the headers of every answer, and the patterns of texts."""
+    components = result["components"]
+    for name, schema in components["schemas"].items():
+        sent = name.endswith("Request")
+        # Only what is sent may leave something out.
+        if not sent:
+            schema["required"] = list(schema["properties"])
+        for member in schema["properties"].values():
+            if member["type"] == "integer":
+                member["format"] = "int64"
+            if member["type"] == "string":
+                member["pattern"] = text_pattern(member, sent=sent)
+    components["schemas"] |= SCHEMAS
+    components["headers"] = HEADERS
+    components["responses"] = {name: response for (name, _), response in ERRORS.items()}
+    for path, operations in result["paths"].items():
+        for operation in operations.values():
+            for response in operation["responses"].values():
+                response.setdefault("headers", {})["X-Request-ID"] = reference("headers", "X-Request-ID")
+            for name, status in ERRORS:
+                if status in statuses(path, operation):
+                    operation["responses"][str(status)] = reference("responses", name)
+    return result

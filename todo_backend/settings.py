@@ -269,15 +269,20 @@ SIMPLE_JWT = {"USER_ID_CLAIM": "sub"}
 SPECTACULAR_SETTINGS = {
     "TITLE": "todo_backend",
     "VERSION": "1.0.0",
-    "DESCRIPTION": (
-        "Tasks of the user whom a Better Auth JWT names. Send it as `Authorization: Bearer <token>`.\n\n"
-        "The paths of tasks are also served as `/api/{user_id}/tasks…`, where `user_id` is the token's `sub`."
-    ),
+    "DESCRIPTION": (BASE_DIR / "todo_backend" / "openapi.md").read_text(encoding="utf-8"),
+    "LICENSE": {"name": "MIT", "url": "https://opensource.org/license/mit"},
+    # Where the document is.
+    "SERVERS": [{"url": "/"}],
+    "TAGS": [{"name": "tasks", "description": "One user's tasks."}],
+    "SCHEMA_PATH_PREFIX": "/api",
     "SERVE_INCLUDE_SCHEMA": False,
     "SERVE_AUTHENTICATION": [],
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
     "PREPROCESSING_HOOKS": ["todo_backend.openapi.without_user_paths"],
-    "PATH_CONVERTER_OVERRIDES": {"task_id": {"type": "integer", "format": "int64"}},
+    "POSTPROCESSING_HOOKS": ["drf_spectacular.hooks.postprocess_schema_enums", "todo_backend.openapi.complete"],
+    "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
+    "PATH_CONVERTER_OVERRIDES": {"task_id": {"type": "integer", "format": "int64", "minimum": 1}},
+    "ENFORCE_NON_BLANK_FIELDS": True,
     # What is sent has no id and no times.
     "COMPONENT_SPLIT_REQUEST": True,
     "SWAGGER_UI_DIST": "SIDECAR",

@@ -11,7 +11,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
+import psycopg
 from django.conf import settings
+from django.db import connection
 
 SECRET = "a secret of a process, of 32 bytes or more"
 
@@ -45,6 +47,17 @@ def run(
 def manage(*arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
     """`manage.py` with those arguments and variables."""
     return run([sys.executable, "manage.py", *arguments], variables)
+
+
+def empty_database(folder: Path) -> str:
+    """The URL of a database of the kind that the tests run on: a file in the folder, or one of `TEST_POSTGRESQL`."""
+    if connection.vendor == "sqlite":
+        return f"sqlite:///{folder / 'todo.sqlite3'}"
+    host = connection.settings_dict["OPTIONS"]["host"]
+    with psycopg.connect(host=host, user="postgres", dbname="postgres", autocommit=True) as administrator:
+        administrator.execute("DROP DATABASE IF EXISTS served")
+        administrator.execute("CREATE DATABASE served")
+    return f"postgresql:///served?host={host}&user=postgres"
 
 
 def free_port() -> int:

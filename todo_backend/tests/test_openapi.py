@@ -1,7 +1,15 @@
+import re
+import sys
 from typing import Any
 
 import pytest
+from django.db import OperationalError
 from django.test import Client
+
+from tasks.models import Task
+from todo_backend.tests.test_errors import fail_with
+from todo_backend.tests.test_outages import UNKNOWN
+from todo_backend.tests.tokens import claims, sign, token
 
 
 @pytest.fixture
@@ -12,37 +20,241 @@ def document() -> Any:
     return response.json()
 
 
-def test_the_document_has_the_operations_of_the_contract_and_no_other(document: Any) -> None:
-    operations = {
-        (method.upper(), path): operation["operationId"]
+@pytest.fixture
+def operations(document: Any) -> Any:
+    """Method, path and description of each operation, by its id."""
+    return {
+        operation["operationId"]: (method.upper(), path, operation)
         for path, methods in document["paths"].items()
         for method, operation in methods.items()
     }
-    assert operations == {
-        ("GET", "/api/tasks"): "listTasks",
-        ("POST", "/api/tasks"): "createTask",
-        ("GET", "/api/tasks/{id}"): "getTask",
-        ("PUT", "/api/tasks/{id}"): "updateTask",
-        ("PATCH", "/api/tasks/{id}"): "patchTask",
-        ("PATCH", "/api/tasks/{id}/complete"): "toggleTask",
-        ("DELETE", "/api/tasks/{id}"): "deleteTask",
+
+
+def test_the_document_has_the_operations_of_the_contract_and_no_other(operations: Any) -> None:
+    assert {name: (method, path) for name, (method, path, _) in operations.items()} == {
+        "listTasks": ("GET", "/api/tasks"),
+        "createTask": ("POST", "/api/tasks"),
+        "getTask": ("GET", "/api/tasks/{id}"),
+        "updateTask": ("PUT", "/api/tasks/{id}"),
+        "patchTask": ("PATCH", "/api/tasks/{id}"),
+        "toggleTask": ("PATCH", "/api/tasks/{id}/complete"),
+        "deleteTask": ("DELETE", "/api/tasks/{id}"),
     }
-    assert "/api/{user_id}/tasks" in document["info"]["description"]
 
 
-def test_an_id_is_an_integer_of_64_bits_and_only_a_title_is_required(document: Any) -> None:
+ALWAYS = {400, 401, 411, 413, 500, 503}
+
+
+def test_every_operation_has_its_answer_and_every_error_that_it_can_answer(operations: Any) -> None:
+    statuses = {name: set(map(int, operation["responses"])) for name, (_, _, operation) in operations.items()}
+    assert statuses == {
+        "listTasks": ALWAYS | {200, 422},
+        "createTask": ALWAYS | {201, 415, 422},
+        "getTask": ALWAYS | {200, 404},
+        "updateTask": ALWAYS | {200, 404, 415, 422},
+        "patchTask": ALWAYS | {200, 404, 415, 422},
+        "toggleTask": ALWAYS | {200, 404, 415, 422},
+        "deleteTask": ALWAYS | {204, 404},
+    }
+
+
+def test_answers_have_the_headers_of_the_contract(document: Any) -> None:
+    created = document["paths"]["/api/tasks"]["post"]["responses"]["201"]
+    assert {"Location", "X-Request-ID"} == created["headers"].keys()
+    responses = document["components"]["responses"]
+    assert all("X-Request-ID" in response["headers"] for response in responses.values())
+    assert "WWW-Authenticate" in responses["Unauthorized"]["headers"]
+    assert "Retry-After" in responses["Unavailable"]["headers"]
+    required = {name for name, header in document["components"]["headers"].items() if header.get("required")}
+    assert required == {"X-Request-ID", "WWW-Authenticate"}
+
+
+def test_what_is_sent_may_leave_out_all_but_a_title_and_what_is_answered_is_whole(document: Any) -> None:
+    schemas = document["components"]["schemas"]
+    assert schemas["TaskRequest"]["required"] == ["title"]
+    for name in ["PatchedTaskRequest", "PatchedToggleRequest"]:
+        assert "required" not in schemas[name]
+    assert set(schemas["TaskRequest"]["properties"]) == {"title", "description", "completed"}
+    assert set(schemas["PatchedToggleRequest"]["properties"]) == {"completed"}
+    assert schemas["Task"]["required"] == list(schemas["Task"]["properties"])
+    assert set(schemas["Task"]["required"]) == {
+        *("id", "user_id", "title", "description", "completed", "created_at", "updated_at")
+    }
+
+
+def test_only_creating_needs_a_body(operations: Any) -> None:
+    bodies = {
+        name: operation["requestBody"] for name, (_, _, operation) in operations.items() if "requestBody" in operation
+    }
+    assert bodies.keys() == {"createTask", "updateTask", "patchTask", "toggleTask"}
+    assert [name for name, body in bodies.items() if body.get("required")] == ["createTask"]
+
+
+def test_an_id_is_an_integer_of_64_bits(document: Any) -> None:
     [task_id] = document["paths"]["/api/tasks/{id}"]["get"]["parameters"]
-    assert (task_id["name"], task_id["schema"]) == ("id", {"type": "integer", "format": "int64"})
-    assert document["components"]["schemas"]["TaskRequest"]["required"] == ["title"]
+    assert (task_id["name"], task_id["schema"]) == ("id", {"type": "integer", "format": "int64", "minimum": 1})
+    assert document["components"]["schemas"]["Task"]["properties"]["id"]["format"] == "int64"
 
 
-def test_every_operation_wants_a_bearer_token(document: Any) -> None:
+WHITE_SPACE = [character for character in map(chr, range(sys.maxunicode + 1)) if character.isspace()]
+TEXTS = [
+    *("", "x", " x ", "x\n", "\n\nx", "\0", "a\0", "\0\n", "\x7f", "\u180e", "\u200b", "\ufeff", "😀" * 200),
+    *(
+        "x" * 200,
+        "x" * 201,
+        "x" * 1000,
+        "x" * 1001,
+        f"x{' ' * 198}x",
+        f"x{' ' * 199}x",
+        "x" * 201 + " ",
+        " " * 900 + "x",
+    ),
+    *("".join(WHITE_SPACE), *WHITE_SPACE, "".join(WHITE_SPACE) + "x" * 200 + "".join(WHITE_SPACE)),
+]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("operation_id", ["createTask", "updateTask", "patchTask"])
+@pytest.mark.parametrize("field", ["title", "description"])
+def test_the_schema_takes_the_texts_that_the_api_takes_and_no_other(
+    operation_id: str, field: str, operations: Any, document: Any, ada: Any
+) -> None:
+    method, path, operation = operations[operation_id]
+    path = path.format(id=ada.task()["id"])
+    reference = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"]
+    schema = document["components"]["schemas"][reference.rpartition("/")[2]]["properties"][field]
+    for text in TEXTS:
+        fits = schema.get("minLength", 0) <= len(text) <= schema.get("maxLength", 1000) and re.search(
+            schema["pattern"], text
+        )
+        response = ada(method, path, {"title": "x", field: text})
+        assert (ascii(text), response.status_code == 422) == (ascii(text), not fits)
+
+
+def examples(described: Any) -> dict[str, Any]:
+    found = described["content"]["application/json"]["examples"]
+    return {name: example["value"] for name, example in found.items()}
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    "operation_id", ["listTasks", "createTask", "getTask", "updateTask", "patchTask", "toggleTask"]
+)
+def test_examples_of_answers_are_real_answers(operation_id: str, operations: Any, document: Any, ada: Any) -> None:
+    method, path, operation = operations[operation_id]
+    [answers] = [examples(operation["responses"][status]) for status in operation["responses"] if status < "3"]
+    bodies = examples(operation["requestBody"]) if "requestBody" in operation else dict.fromkeys(answers)
+    assert bodies.keys() == answers.keys() != set()
+    time = document["components"]["schemas"]["Task"]["properties"]["created_at"]["pattern"]
+    for name, body in bodies.items():
+        Task.objects.all().delete()
+        task_id = ada.task()["id"] if operation_id != "createTask" else None
+        real, example = ada(method, path.format(id=task_id), body).json(), answers[name]
+        if operation_id == "listTasks":
+            [real], [example] = real, example
+        assert list(real) == list(example)
+        for task in (real, example):
+            assert re.search(time, task["created_at"])
+            assert re.search(time, task["updated_at"])
+        assert (real["created_at"] < real["updated_at"]) == (example["created_at"] < example["updated_at"])
+        for varying in ("id", "user_id", "created_at", "updated_at"):
+            del real[varying], example[varying]
+        assert real == example
+
+
+def ask_with(ada: Any, raw_token: str) -> Any:
+    return ada("GET", "/api/tasks", Authorization=f"Bearer {raw_token}")
+
+
+UNPUBLISHED = sign(claims(), {"alg": "EdDSA", "kid": "k"})
+PUBLISHING = {
+    "BETTER_AUTH_URL": "http://localhost:3000",
+    "BETTER_AUTH_JWKS_URL": "http://127.0.0.1:9/jwks",
+    "BETTER_AUTH_ISSUER": "http://localhost:3000",
+    "BETTER_AUTH_AUDIENCE": "http://localhost:3000",
+}
+# Each example by the name of its response: how to get it, and with which settings.
+PROVOKE: dict[tuple[str, str], Any] = {
+    ("BadRequest", "host"): lambda ada: ada("GET", "/api/tasks", Host="evil.example"),
+    ("BadRequest", "malformed"): lambda ada: ada("POST", "/api/tasks", raw=b"{title: 1}"),
+    ("BadRequest", "encoding"): lambda ada: ada("POST", "/api/tasks", raw=b'"\xe9"'),
+    ("BadRequest", "depth"): lambda ada: ada("POST", "/api/tasks", raw=b"[" * 101 + b"]" * 101),
+    ("Unauthorized", "missing"): lambda ada: ada("GET", "/api/tasks", Authorization=""),
+    ("Unauthorized", "expired"): lambda ada: ask_with(ada, token(exp=1)),
+    ("Unauthorized", "invalid"): lambda ada: ask_with(ada, token() + "x"),
+    ("Unauthorized", "session"): lambda ada: ask_with(ada, "KOGJWRsyXPQEYxPzaZAekKcFJsiHcOx7"),
+    ("Unauthorized", "encrypted"): lambda ada: ask_with(ada, "a.b.c.d.e"),
+    ("Unauthorized", "algorithm"): lambda ada: ask_with(ada, sign(claims(), {"alg": "HS384"})),
+    ("Unauthorized", "setting"): lambda ada: ask_with(ada, UNPUBLISHED),
+    ("Unauthorized", "issuer"): lambda ada: ask_with(ada, token(iss="http://localhost:3001")),
+    ("Unauthorized", "audience"): lambda ada: ask_with(ada, token(aud="http://localhost:3001")),
+    ("NotFound", "missing"): lambda ada: ada("GET", "/api/tasks/1"),
+    ("LengthRequired", "chunked"): lambda ada: ada("POST", "/api/tasks", **{"Transfer-Encoding": "chunked"}),
+    ("ContentTooLarge", "large"): lambda ada: ada("POST", "/api/tasks", raw=b"x" * 65537),
+    ("UnsupportedMediaType", "text"): lambda ada: ada("POST", "/api/tasks", raw=b"x", content_type="text/plain"),
+    ("Invalid", "blank"): lambda ada: ada("POST", "/api/tasks", {"title": " "}),
+    ("Invalid", "types"): lambda ada: ada("POST", "/api/tasks", {"title": "x", "description": 1, "completed": "yes"}),
+    ("Invalid", "array"): lambda ada: ada("POST", "/api/tasks", []),
+    ("InternalServerError", "internal"): lambda ada: fail_with(ZeroDivisionError())(ada)("GET", "/api/tasks"),
+    ("Unavailable", "database"): lambda ada: fail_with(OperationalError())(ada)("GET", "/api/tasks"),
+    ("Unavailable", "keys"): lambda ada: ask_with(ada, UNPUBLISHED),
+}
+WITH_PUBLISHED_KEYS = [("Unauthorized", "issuer"), ("Unauthorized", "audience"), ("Unavailable", "keys")]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(("name", "example"), PROVOKE)
+def test_an_example_of_an_error_is_a_real_answer(
+    name: str, example: str, operations: Any, document: Any, ada: Any, settings: Any
+) -> None:
+    if (name, example) in WITH_PUBLISHED_KEYS:
+        for setting, value in PUBLISHING.items():
+            setattr(settings, setting, value)
+    response = PROVOKE[name, example](ada)
+    described = document["components"]["responses"][name]
+    assert response.json() == examples(described)[example]
+    for header in described["headers"]:
+        assert header in response or not document["components"]["headers"][header].get("required")
+    reference = {"$ref": f"#/components/responses/{name}"}
+    statuses = {
+        status
+        for _, _, operation in operations.values()
+        for status, used in operation["responses"].items()
+        if used == reference
+    }
+    assert statuses == {str(response.status_code)}
+
+
+def test_every_example_of_an_error_is_provoked(document: Any) -> None:
+    described = {
+        (name, example)
+        for name, response in document["components"]["responses"].items()
+        for example in examples(response)
+    }
+    assert described - {*PROVOKE} == {("Unavailable", "unknown")}
+    # This one is provoked with PostgreSQL, in the module that it is imported from.
+    assert examples(document["components"]["responses"]["Unavailable"])["unknown"] == UNKNOWN
+
+
+def test_the_introduction_says_what_a_frontend_has_to_know(document: Any) -> None:
+    for fact in [
+        "/api/auth/token",
+        "`sub`",
+        "Retry-After",
+        "X-Request-ID",
+        "/api/{user_id}/tasks",
+        "dev_token",
+        "64 KiB",
+    ]:
+        assert fact in document["info"]["description"]
+
+
+def test_every_operation_wants_a_bearer_token(operations: Any, document: Any) -> None:
     assert document["components"]["securitySchemes"] == {
         "BetterAuth": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
     }
-    for methods in document["paths"].values():
-        for operation in methods.values():
-            assert operation["security"] == [{"BetterAuth": []}]
+    for _, _, operation in operations.values():
+        assert operation["security"] == [{"BetterAuth": []}]
 
 
 def test_the_document_needs_no_token_and_is_json_whatever_is_accepted() -> None:

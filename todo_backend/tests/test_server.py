@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import psycopg
 import pytest
 from django.db import connection
 
-from todo_backend.tests.processes import SECRET, free_port, manage, server
+from todo_backend.tests.processes import SECRET, empty_database, free_port, manage, server
 from todo_backend.tests.tokens import claims, sign
 
 TOKEN = sign(claims(), secret=SECRET)
@@ -29,13 +28,7 @@ JSON = {"Content-Type": "application/json"}
 @pytest.fixture(scope="module")
 def database_url(tmp_path_factory: pytest.TempPathFactory) -> str:
     """An empty database of the kind that the tests run on."""
-    if connection.vendor == "sqlite":
-        return f"sqlite:///{tmp_path_factory.mktemp('database') / 'todo.sqlite3'}"
-    folder = connection.settings_dict["OPTIONS"]["host"]
-    with psycopg.connect(host=folder, user="postgres", dbname="postgres", autocommit=True) as administrator:
-        administrator.execute("DROP DATABASE IF EXISTS served")
-        administrator.execute("CREATE DATABASE served")
-    return f"postgresql:///served?host={folder}&user=postgres"
+    return empty_database(tmp_path_factory.mktemp("database"))
 
 
 def request(address: str, method: str, path: str, body: Any = None, **headers: Any) -> tuple[int, dict[str, str], Any]:

@@ -1,0 +1,105 @@
+"""What the OpenAPI document says of each operation on tasks. A test compares the examples with real answers."""
+
+from typing import Any
+
+from drf_spectacular.utils import (
+    OpenApiExample,
+    OpenApiParameter,
+    OpenApiRequest,
+    OpenApiResponse,
+    extend_schema,
+    extend_schema_view,
+)
+
+from .serializers import TaskListParameters, TaskSerializer, ToggleSerializer
+
+CREATED = {
+    "id": 7,
+    "user_id": "KOGJWRsyXPQEYxPzaZAekKcFJsiHcOx7",
+    "title": "Buy milk",
+    "description": None,
+    "completed": False,
+    "created_at": "2026-02-07T09:30:00.123456Z",
+    "updated_at": "2026-02-07T09:30:00.123456Z",
+}
+CHANGED = {**CREATED, "updated_at": "2026-02-07T09:31:00.654321Z"}
+EVERYTHING = {"title": "Buy milk", "description": "Two bottles", "completed": True}
+DESCRIBED = {**CHANGED, "description": "Two bottles"}
+COMPLETED = {**CHANGED, "completed": True}
+
+LOCATION = OpenApiParameter(
+    "Location",
+    {"type": "string", "format": "uri-reference"},
+    OpenApiParameter.HEADER,
+    required=True,
+    description="The task's path.",
+    response=[201],
+)
+
+
+def examples(values: dict[str, Any]) -> list[OpenApiExample]:
+    return [OpenApiExample(name, value) for name, value in values.items()]
+
+
+def request(serializer: Any, /, **values: Any) -> OpenApiRequest:
+    return OpenApiRequest(serializer, examples=examples(values))
+
+
+def answer(description: str, /, **values: Any) -> OpenApiResponse:
+    return OpenApiResponse(TaskSerializer, description, examples(values))
+
+
+documented = extend_schema_view(
+    list=extend_schema(
+        operation_id="listTasks",
+        summary="List tasks",
+        description="All tasks of the user, or those that `status` asks for, newest first.",
+        parameters=[TaskListParameters],
+        responses={200: answer("The tasks, perhaps none.", tasks=CREATED)},
+    ),
+    create=extend_schema(
+        operation_id="createTask",
+        summary="Create a task",
+        description="White space around the title is trimmed. The description is kept as it is sent.",
+        parameters=[LOCATION],
+        request=request(
+            TaskSerializer,
+            title={"title": "Buy milk"},
+            everything=EVERYTHING,
+        ),
+        responses={201: answer("The task.", title=CREATED, everything={**CREATED, **EVERYTHING})},
+    ),
+    retrieve=extend_schema(
+        operation_id="getTask",
+        summary="Read a task",
+        description="One task of the user.",
+        responses={200: answer("The task.", task=CREATED)},
+    ),
+    update=extend_schema(
+        operation_id="updateTask",
+        summary="Change a task",
+        description="Changes what is sent, as PATCH does; the rest stays. Nothing sent changes nothing.",
+        request=request(TaskSerializer(partial=True), description={"description": "Two bottles"}),
+        responses={200: answer("The task as it is now.", description=DESCRIBED)},
+    ),
+    partial_update=extend_schema(
+        operation_id="patchTask",
+        summary="Change a task",
+        description="Changes what is sent; the rest stays. Nothing sent changes nothing.",
+        request=request(TaskSerializer, description={"description": "Two bottles"}),
+        responses={200: answer("The task as it is now.", description=DESCRIBED)},
+    ),
+    destroy=extend_schema(
+        operation_id="deleteTask",
+        summary="Delete a task",
+        description="Deletes a task. Once more, it is 404.",
+        responses={204: OpenApiResponse(description="It is gone.")},
+    ),
+    toggle=extend_schema(
+        operation_id="toggleTask",
+        summary="Complete a task, or reopen it",
+        description="Without a body, or with `{}`, flips `completed`; with it, sets it, so that a retry does no harm.",
+        request=request(ToggleSerializer, flip={}, set={"completed": True}),
+        responses={200: answer("The task as it is now.", flip=COMPLETED, set=COMPLETED)},
+    ),
+)
