@@ -50,7 +50,7 @@ e2e: .venv/installed-dev e2e/node_modules/installed
 		|| { echo "Chromium is missing; on Debian: apt install chromium, elsewhere: make e2e CHROMIUM=/its/path" >&2; exit 1; }
 	rm -rf e2e/output
 	PYTHON_DOTENV_DISABLED=true BETTER_AUTH_URL=http://localhost:3000 $(PYTHON) manage.py spectacular --skip-checks --format openapi-json --file e2e/openapi.json
-	cd e2e && npm run types && npm run check && CHROMIUM="$$(command -v "$(CHROMIUM)")" npm test
+	cd e2e && npm run lint && npm run types && npm run check && CHROMIUM="$$(command -v "$(CHROMIUM)")" npm test
 
 lock: .venv/installed-dev
 	$(PYTHON) -m uv pip compile -q --universal --python-version 3.11 --upgrade --no-header requirements.in -o requirements.txt
