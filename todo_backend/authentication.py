@@ -234,4 +234,5 @@ class BetterAuthScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyp
     name = "BetterAuth"
 
     def get_security_definition(self, auto_schema: object) -> dict[str, str]:
-        return {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
+        description = "A JWT from Better Auth. On the Swagger page, paste the token alone, without `Bearer`."
+        return {"type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": description}

@@ -93,7 +93,7 @@ ERRORS = {
         {"text": 'Unsupported media type "text/plain" in request.'},
     ),
     ("Invalid", 422): error(
-        "JSON, or a query parameter, that does not fit.",
+        "JSON that does not fit.",
         {
             "blank": {
                 "detail": "title: This field may not be blank.",
@@ -106,6 +106,16 @@ ERRORS = {
             "array": {
                 "detail": "non_field_errors: Invalid data. Expected a dictionary, but got list.",
                 "errors": {"non_field_errors": ["Invalid data. Expected a dictionary, but got list."]},
+            },
+        },
+        schema="Invalid",
+    ),
+    ("InvalidParameter", 422): error(
+        "A query parameter that does not fit.",
+        {
+            "choice": {
+                "detail": 'status: "done" is not a valid choice.',
+                "errors": {"status": ['"done" is not a valid choice.']},
             },
         },
         schema="Invalid",
@@ -147,15 +157,15 @@ def text_pattern(schema: dict[str, Any], *, sent: bool) -> str:
     return trimmed(schema.pop("maxLength")) if sent else NOT_BLANK
 
 
-def statuses(path: str, operation: dict[str, Any]) -> set[int]:
-    """The errors that an operation can answer; 405 is for what is no operation, 403 for paths that are left out."""
-    found = {400, 401, 411, 413, 500, 503}
+def errors(path: str, operation: dict[str, Any]) -> set[str]:
+    """What of `ERRORS` an operation can answer; 405 is for what is no operation, 403 for paths that are left out."""
+    found = {"BadRequest", "Unauthorized", "LengthRequired", "ContentTooLarge", "InternalServerError", "Unavailable"}
     if "{id}" in path:
-        found |= {404}
+        found |= {"NotFound"}
     if "requestBody" in operation:
-        found |= {415, 422}
+        found |= {"UnsupportedMediaType", "Invalid"}
     if any(parameter["in"] == "query" for parameter in operation.get("parameters", [])):
-        found |= {422}
+        found |= {"InvalidParameter"}
     return found
 
 
@@ -180,6 +190,6 @@ def complete(result: dict[str, Any], **kwargs: object) -> dict[str, Any]:
             for response in operation["responses"].values():
                 response.setdefault("headers", {})["X-Request-ID"] = reference("headers", "X-Request-ID")
             for name, status in ERRORS:
-                if status in statuses(path, operation):
+                if name in errors(path, operation):
                     operation["responses"][str(status)] = reference("responses", name)
     return result

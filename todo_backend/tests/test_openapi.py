@@ -195,6 +195,7 @@ PROVOKE: dict[tuple[str, str], Any] = {
     ("Invalid", "blank"): lambda ada: ada("POST", "/api/tasks", {"title": " "}),
     ("Invalid", "types"): lambda ada: ada("POST", "/api/tasks", {"title": "x", "description": 1, "completed": "yes"}),
     ("Invalid", "array"): lambda ada: ada("POST", "/api/tasks", []),
+    ("InvalidParameter", "choice"): lambda ada: ada("GET", "/api/tasks?status=done"),
     ("InternalServerError", "internal"): lambda ada: fail_with(ZeroDivisionError())(ada)("GET", "/api/tasks"),
     ("Unavailable", "database"): lambda ada: fail_with(OperationalError())(ada)("GET", "/api/tasks"),
     ("Unavailable", "keys"): lambda ada: ask_with(ada, UNPUBLISHED),
@@ -250,9 +251,9 @@ def test_the_introduction_says_what_a_frontend_has_to_know(document: Any) -> Non
 
 
 def test_every_operation_wants_a_bearer_token(operations: Any, document: Any) -> None:
-    assert document["components"]["securitySchemes"] == {
-        "BetterAuth": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
-    }
+    [(name, scheme)] = document["components"]["securitySchemes"].items()
+    assert "without `Bearer`" in scheme.pop("description")
+    assert (name, scheme) == ("BetterAuth", {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"})
     for _, _, operation in operations.values():
         assert operation["security"] == [{"BetterAuth": []}]
 
