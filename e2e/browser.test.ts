@@ -4,7 +4,8 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { decodeJwt, decodeProtectedHeader } from "jose";
-import { chromium, type Page } from "playwright-core";
+import type { Page } from "playwright-core";
+import { launchBrowser } from "./browser";
 import { freeOrigin, output, serveFrontend, startBackend } from "./servers";
 
 const secret = randomBytes(32).toString("base64");
@@ -62,14 +63,7 @@ for (const mode of modes) {
     const { auth }: typeof import("./better-auth/published-keys") = await import(`./better-auth/${mode.file}`);
     await using backend = await startBackend({ ...mode.settings(origin), CORS_ALLOWED_ORIGINS: origin });
     await using frontend = await serveFrontend(auth, origin, backend.url);
-    await using browser = await chromium.launch({
-      executablePath: process.env.CHROMIUM,
-      // Neither a sandbox nor a GPU is to be had in most containers, and nothing here is to be called but localhost.
-      args: [
-        ...["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"],
-        ...["--disable-background-networking", "--disable-component-update", "--disable-sync"],
-      ],
-    });
+    await using browser = await launchBrowser();
     const page = await browser.newPage();
     page.setDefaultTimeout(10_000);
     const screenshot = (name: string) => page.screenshot({ path: join(output, `${mode.algorithm}-${name}.png`) });

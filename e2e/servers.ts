@@ -67,7 +67,7 @@ const abandon = new Set<() => void>();
 process.on("exit", () => abandon.forEach((each) => each()));
 for (const signal of ["SIGINT", "SIGTERM"]) process.once(signal, () => process.exit(1));
 
-/** The backend as `make serve` runs it, on a database of its own; `settings` are all that it is given. */
+/** The backend as `make serve` or, with DEBUG, `make run` runs it, with those settings alone and a database of its own. */
 export async function startBackend(settings: Record<string, string>) {
   const folder = mkdtempSync(join(tmpdir(), "todo-e2e-"));
   const port = await freePort();
@@ -81,7 +81,10 @@ export async function startBackend(settings: Record<string, string>) {
   const descriptor = openSync(log, "w");
   const options: SpawnOptions = { cwd: project, env, stdio: ["ignore", descriptor, descriptor] };
   execFileSync(".venv/bin/python", ["manage.py", "migrate"], options);
-  const child = spawn("make", ["serve", `PORT=${port}`], options);
+  const child =
+    settings.DEBUG === "true"
+      ? spawn(".venv/bin/python", ["manage.py", "runserver", "--noreload", `${port}`], options)
+      : spawn("make", ["serve", `PORT=${port}`], options);
   closeSync(descriptor);
   const url = `http://localhost:${port}`;
   const kill = () => {
