@@ -105,9 +105,10 @@ for (const mode of modes) {
       assert.equal(await row(page, 1).getByLabel("Description").inputValue(), "Two bottles");
     });
 
-    await t.test("shows why a task is refused", async () => {
-      await create(page, " ");
+    await t.test("shows everything for which a task is refused", async () => {
+      await create(page, " ", "x".repeat(1001));
       await alertShows("title: This field may not be blank.");
+      await alertShows("description: Ensure this field has no more than 1000 characters.");
       await screenshot("error");
     });
 

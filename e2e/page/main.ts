@@ -1,5 +1,5 @@
 import { createAuthClient } from "better-auth/client";
-import { api, forgetToken, type Status, type Task } from "./tasks";
+import { api, describe, forgetToken, type Problem, type Status, type Task } from "./tasks";
 
 const auth = createAuthClient();
 
@@ -13,26 +13,29 @@ const status = element<HTMLSelectElement>("#status");
 const list = element<HTMLUListElement>("ul");
 const template = element<HTMLTemplateElement>("template");
 
+type Answer = { error?: Problem } | void;
+
 /** Does what a click or a form asks for, then shows what is there now, or the error. */
-async function act(action: () => Promise<unknown>): Promise<void> {
+async function act(action: () => Promise<Answer>): Promise<void> {
   alert.textContent = "";
   try {
-    await action();
-    await show();
+    const problem = (await action())?.error ?? (await show())?.error;
+    if (problem) alert.textContent = describe(problem);
   } catch (error) {
     alert.textContent = (error as Error).message;
   }
 }
 
-async function show(): Promise<void> {
+async function show(): Promise<Answer> {
   const { data: session } = await auth.getSession();
   signIn.hidden = Boolean(session);
   main.hidden = !session;
   list.replaceChildren();
   if (!session) return;
   element("#user").textContent = session.user.email;
-  const { data = [] } = await api.GET("/api/tasks", { params: { query: { status: status.value as Status } } });
+  const { data = [], error } = await api.GET("/api/tasks", { params: { query: { status: status.value as Status } } });
   list.replaceChildren(...data.map(row));
+  return { error };
 }
 
 function row(task: Task): Node {
@@ -42,7 +45,7 @@ function row(task: Task): Node {
   const path = { params: { path: { id: task.id } } };
   element<HTMLInputElement>("[name=title]", item).value = task.title;
   element<HTMLInputElement>("[name=description]", item).value = task.description ?? "";
-  completed.checked = task.completed ?? false;
+  completed.checked = task.completed;
   completed.onchange = () => act(() => api.PATCH("/api/tasks/{id}/complete", path));
   onSubmit(form, (fields) => api.PATCH("/api/tasks/{id}", { ...path, body: titleAndDescription(fields) }));
   element<HTMLButtonElement>("[name=delete]", item).onclick = () => act(() => api.DELETE("/api/tasks/{id}", path));
@@ -53,7 +56,7 @@ function titleAndDescription(fields: FormData) {
   return { title: String(fields.get("title")), description: String(fields.get("description")) || null };
 }
 
-function onSubmit(form: HTMLFormElement, action: (fields: FormData, button: string) => Promise<unknown>): void {
+function onSubmit(form: HTMLFormElement, action: (fields: FormData, button: string) => Promise<Answer>): void {
   form.onsubmit = (event) => {
     event.preventDefault();
     void act(() => action(new FormData(form), (event.submitter as HTMLButtonElement).value));
@@ -71,8 +74,9 @@ onSubmit(signIn, async (fields, button) => {
 });
 
 onSubmit(create, async (fields) => {
-  await api.POST("/api/tasks", { body: titleAndDescription(fields) });
-  create.reset();
+  const { error } = await api.POST("/api/tasks", { body: titleAndDescription(fields) });
+  if (!error) create.reset();
+  return { error };
 });
 
 status.onchange = () => act(async () => {});

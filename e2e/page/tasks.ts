@@ -2,6 +2,7 @@ import createClient from "openapi-fetch";
 import type { components, paths } from "./schema";
 
 export type Task = components["schemas"]["Task"];
+export type Problem = components["schemas"]["Error"] | components["schemas"]["Invalid"];
 export type Status = NonNullable<paths["/api/tasks"]["get"]["parameters"]["query"]>["status"];
 
 let token: string | undefined;
@@ -25,18 +26,20 @@ async function sendWithToken(request: Request): Promise<Response> {
   return fetch(attempt);
 }
 
-/** Sends the request, and once more with a new token where the token has expired. Throws the API's error. */
+/** Sends the request, and once more with a new token where the old one is refused. */
 async function authorizedFetch(request: Request): Promise<Response> {
-  let response = await sendWithToken(request);
-  if (response.ok) return response;
-  let { detail } = await response.json();
-  if (response.status === 401 && detail === "Token has expired.") {
-    forgetToken();
-    response = await sendWithToken(request);
-    if (response.ok) return response;
-    ({ detail } = await response.json());
-  }
-  throw new Error(detail);
+  const response = await sendWithToken(request);
+  if (response.status !== 401) return response;
+  forgetToken();
+  return sendWithToken(request);
+}
+
+/** A line for each field that is wrong, or what else is. */
+export function describe(problem: Problem): string {
+  if (!("errors" in problem)) return problem.detail;
+  return Object.entries(problem.errors)
+    .map(([field, reasons]) => `${field}: ${reasons.join(" ")}`)
+    .join("\n");
 }
 
 export const api = createClient<paths>({ baseUrl: process.env.NEXT_PUBLIC_API_URL, fetch: authorizedFetch });
