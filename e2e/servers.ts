@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { toNodeHandler } from "better-auth/node";
 import { build } from "esbuild";
+import { recorder } from "./log";
 
 const here = import.meta.dirname;
 const project = join(here, "..");
@@ -67,7 +68,12 @@ const abandon = new Set<() => void>();
 process.on("exit", () => abandon.forEach((each) => each()));
 for (const signal of ["SIGINT", "SIGTERM"]) process.once(signal, () => process.exit(1));
 
-/** The backend as `make serve` or, with DEBUG, `make run` runs it, with those settings alone and a database of its own. */
+let backends = 0;
+
+/**
+ * The backend as `make serve` or, with DEBUG, `make run` runs it, with those settings alone and a database of its own.
+ * It logs all it can, in each format by turns; when it is stopped, its log is compared with what it was asked.
+ */
 export async function startBackend(settings: Record<string, string>) {
   const folder = mkdtempSync(join(tmpdir(), "todo-e2e-"));
   const port = await freePort();
@@ -75,6 +81,8 @@ export async function startBackend(settings: Record<string, string>) {
     PATH: process.env.PATH,
     PYTHON_DOTENV_DISABLED: "true",
     DATABASE_URL: `sqlite:///${folder}/db.sqlite3`,
+    LOG_LEVEL: "DEBUG",
+    LOG_FORMAT: backends++ % 2 ? "json" : "text",
     ...settings,
   };
   const log = join(output, `backend-${port}.log`);
@@ -86,25 +94,31 @@ export async function startBackend(settings: Record<string, string>) {
       ? spawn(".venv/bin/python", ["manage.py", "runserver", "--noreload", `${port}`], options)
       : spawn("make", ["serve", `PORT=${port}`], options);
   closeSync(descriptor);
-  const url = `http://localhost:${port}`;
+  const url = await freeOrigin();
+  const recorded = await recorder(Number(new URL(url).port), port, settings.BETTER_AUTH_SECRET);
   const kill = () => {
     child.kill();
     rmSync(folder, { recursive: true, force: true });
   };
   abandon.add(kill);
   const stop = async () => {
+    recorded.stop();
     const exited = child.exitCode === null && child.signalCode === null ? once(child, "exit") : null;
     kill();
     await exited;
     abandon.delete(kill);
   };
   try {
-    await ready(`${url}/readyz`, child);
+    await ready(`http://localhost:${port}/readyz`, child);
   } catch (error) {
     await stop();
     throw new Error(`The backend does not start; see ${log}.`, { cause: error });
   }
-  return { url, [Symbol.asyncDispose]: stop };
+  const dispose = async () => {
+    await stop();
+    recorded.check(readFileSync(log, "utf8"));
+  };
+  return { url, [Symbol.asyncDispose]: dispose };
 }
 
 async function ready(url: string, child: ChildProcess): Promise<void> {
