@@ -74,6 +74,11 @@ for (const mode of modes) {
       const header = request.url().startsWith(backend.url) && request.headers()["authorization"];
       if (header) token = header.replace("Bearer ", "");
     });
+    const milliseconds: Record<string, number[]> = {};
+    page.on("requestfinished", (request) => {
+      const duration = request.timing().responseEnd;
+      if (request.url().startsWith(backend.url)) (milliseconds[request.method()] ??= []).push(duration);
+    });
     const alertShows = (text: string) => page.getByRole("alert").filter({ hasText: text }).waitFor();
 
     await t.test("has the configuration that the README shows", () => {
@@ -198,6 +203,15 @@ for (const mode of modes) {
       }, `${backend.url}/api/tasks`);
       assert.deepEqual(answer, [401, { detail: "Authentication credentials were not provided." }]);
       assert.equal(await page.evaluate(async () => (await fetch("/api/auth/token")).status), 401);
+    });
+
+    await t.test("waits less than 500 ms for an answer", () => {
+      assert.deepEqual(Object.keys(milliseconds).sort(), ["DELETE", "GET", "PATCH", "POST"]);
+      for (const durations of Object.values(milliseconds)) {
+        // The middle one, because a machine that is busy with something else may delay any.
+        const median = durations.sort((a, b) => a - b)[Math.floor(durations.length / 2)]!;
+        assert.ok(median > 0 && median < 500, String(durations));
+      }
     });
   });
 }
