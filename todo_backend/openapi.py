@@ -1,6 +1,9 @@
 """What the OpenAPI document says and drf-spectacular cannot know: every error, and what texts and times keep to."""
 
-from typing import Any
+from threading import Lock
+from typing import Any, ClassVar
+
+from drf_spectacular import generators
 
 ERROR_SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -137,6 +140,19 @@ SPACE = r"\t-\r\x1c- \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
 TEXT = r"^[^\x00]*$"
 NOT_BLANK = rf"^[^\x00]*[^\x00{SPACE}][^\x00]*$"
 TIME = "^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}[.][0-9]{6}Z$"
+
+
+class SchemaGenerator(generators.SchemaGenerator):
+    """Makes the document once for each process: threads that make it at once fail (drf-spectacular, issue 1122)."""
+
+    lock = Lock()
+    document: ClassVar[Any] = None
+
+    def get_schema(self, request: Any = None, public: bool = False) -> Any:
+        with self.lock:
+            if self.document is None:
+                type(self).document = super().get_schema(request, public)  # type: ignore[no-untyped-call]
+        return self.document
 
 
 def without_user_paths(endpoints: list[Any], **kwargs: object) -> list[Any]:

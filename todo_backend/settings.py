@@ -278,6 +278,7 @@ SPECTACULAR_SETTINGS = {
     "SERVE_INCLUDE_SCHEMA": False,
     "SERVE_AUTHENTICATION": [],
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
+    "DEFAULT_GENERATOR_CLASS": "todo_backend.openapi.SchemaGenerator",
     "PREPROCESSING_HOOKS": ["todo_backend.openapi.without_user_paths"],
     "POSTPROCESSING_HOOKS": ["drf_spectacular.hooks.postprocess_schema_enums", "todo_backend.openapi.complete"],
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,

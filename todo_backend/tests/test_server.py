@@ -245,6 +245,20 @@ def test_the_page_and_its_assets_are_served_with_debug_off(address: str) -> None
         assert part in answer
 
 
+def test_the_document_is_the_same_for_all_who_ask_at_the_start(tmp_path: Path, database_url: str) -> None:
+    with server(tmp_path / "log", DATABASE_URL=database_url) as address:
+        answers: list[tuple[int, Any]] = []
+        threads = [
+            threading.Thread(target=lambda: answers.append(request(address, "GET", "/api/schema")[0::2]))
+            for _ in range(16)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert answers == [(200, answers[0][1])] * 16
+
+
 def test_many_clients_at_once_are_served(address: str) -> None:
     """On SQLite, too, where one writes at a time and the others wait."""
     task = request(address, "POST", "/api/tasks", '{"title": "x"}', **JSON)[2]
