@@ -2,19 +2,23 @@
 
 import http.client
 import os
+import pty
 import re
 import socket
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 import psycopg
 from django.conf import settings
 from django.db import connection
 
+# Makes standard input the terminal of the process, whose Ctrl-C reaches it, and runs what follows.
+ON_TERMINAL = "import os, sys; os.login_tty(0); os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
 SECRET = "a secret of a process, of 32 bytes or more"
 
 
@@ -47,6 +51,48 @@ def run(
 def manage(*arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
     """`manage.py` with those arguments and variables."""
     return run([sys.executable, "manage.py", *arguments], variables)
+
+
+def start_manage(*arguments: str, **variables: str) -> "subprocess.Popen[bytes]":
+    """Starts `manage.py`, whose output waits in pipes."""
+    return subprocess.Popen(
+        [sys.executable, "manage.py", *arguments],
+        cwd=settings.BASE_DIR,
+        env=environment(**variables),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+def manage_on_terminal(*arguments: str, keys: bytes = b"", **variables: str) -> tuple[int, str]:
+    """`manage.py` on a terminal of its own, where the keys are pressed once it asks; its status and what is shown."""
+    terminal, inside = pty.openpty()
+    termios.tcsetwinsize(inside, (24, 100))
+    process = subprocess.Popen(
+        [sys.executable, "-c", ON_TERMINAL, "manage.py", *arguments],
+        cwd=settings.BASE_DIR,
+        env=environment(**variables, DJANGO_COLORS="nocolor"),
+        stdin=inside,
+    )
+    os.close(inside)
+    shown = b""
+    # Linux raises once the process is gone.
+    with suppress(OSError):
+        while part := os.read(terminal, 65536):
+            shown += part
+            if keys and b"[y/N] " in shown:
+                os.write(terminal, keys)
+                keys = b""
+    os.close(terminal)
+    return process.wait(timeout=60), shown.decode()
+
+
+def database_url() -> str:
+    """The tests' database, for a process that shares it."""
+    config = connection.settings_dict
+    if connection.vendor == "sqlite":
+        return f"sqlite:///{config['NAME']}"
+    return f"postgresql:///{config['NAME']}?host={config['OPTIONS']['host']}&user=postgres"
 
 
 def empty_database(folder: Path) -> str:

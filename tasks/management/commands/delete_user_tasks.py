@@ -1,0 +1,72 @@
+import sys
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from django.db import Error
+from tqdm import tqdm
+
+from tasks.models import Task, TaskQuerySet
+
+BATCH_SIZE = 1000
+
+
+class Command(BaseCommand):
+    help = (
+        "Deletes all tasks of a user, as nothing does when a user leaves Better Auth. A token that is still valid can "
+        "make tasks meanwhile: run it again once the last one has expired."
+    )
+    # Warnings about settings would bury the question.
+    requires_system_checks: list[str] = []
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("sub", help="the user's id, the sub of their tokens")
+        parser.add_argument("--yes", action="store_true", help="do not ask")
+
+    def handle(self, *args: Any, sub: str, yes: bool, **options: Any) -> None:
+        if not sub.strip():
+            raise CommandError("SUB must not be blank.")
+        try:
+            self.delete(Task.objects.for_user(sub), yes=yes)
+        except KeyboardInterrupt:
+            raise CommandError("Interrupted: nothing was deleted.") from None
+        # What is not UTF-8 on the command line cannot be sent to a database.
+        except (Error, UnicodeEncodeError) as exc:
+            # PostgreSQL's further lines quote the statement.
+            message = str(exc).partition("\n")[0]
+            raise CommandError(f"The database: {message}") from exc
+
+    def delete(self, tasks: TaskQuerySet, *, yes: bool) -> None:
+        count = tasks.count()
+        if not count:
+            self.stdout.write("The user has no tasks.")
+            return
+        self.stdout.write(f"The user has {count} task(s).")
+        if not yes and not confirmed():
+            raise CommandError("Nothing was deleted.")
+        try:
+            delete_in_batches(tasks, count)
+        except KeyboardInterrupt:
+            # Counted anew, because the statement that was interrupted may have been done or not.
+            gone = count - tasks.count()
+            raise CommandError(f"Interrupted: {gone} of {count} are gone. Run it again for the rest.") from None
+        self.stdout.write("All are gone.")
+
+
+def confirmed() -> bool:
+    """Whether a person says yes; raises `CommandError` where there is none to ask."""
+    if not sys.stdin.isatty():
+        raise CommandError("There is no terminal to ask on: say --yes to delete them.")
+    try:
+        return input("Delete them? [y/N] ").lower() in ("y", "yes")
+    except (EOFError, KeyboardInterrupt):
+        # The question is still on its line.
+        sys.stdout.write("\n")
+        return False
+
+
+def delete_in_batches(tasks: TaskQuerySet, count: int) -> None:
+    """Deletes until none is left, in statements that each hold their locks for a short time."""
+    with tqdm(total=count, unit="task", disable=None) as progress:
+        while tasks.exists():
+            progress.update(tasks.filter(pk__in=tasks.values("pk")[:BATCH_SIZE]).delete_at_once())

@@ -1,0 +1,601 @@
+import os
+import signal
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import connection
+
+from tasks.models import Task
+from todo_backend.tests.processes import database_url, free_port, manage, manage_on_terminal, start_manage
+from todo_backend.tests.user import User
+
+pytestmark = pytest.mark.django_db(transaction=True, reset_sequences=True)
+
+# As SQLModel 0.0.50 makes it, trailing spaces aside. Its NaiveDatetime, and earlier versions, are WITHOUT TIME ZONE.
+DDL = {
+    "postgresql": """
+CREATE TABLE task (
+	id SERIAL NOT NULL,
+	user_id VARCHAR NOT NULL,
+	title VARCHAR(200) NOT NULL,
+	description VARCHAR(1000),
+	completed BOOLEAN NOT NULL,
+	created_at TIMESTAMP WITH TIME ZONE NOT NULL,
+	updated_at TIMESTAMP WITH TIME ZONE NOT NULL,
+	PRIMARY KEY (id)
+)
+""",
+    "sqlite": """
+CREATE TABLE task (
+	id INTEGER NOT NULL,
+	user_id VARCHAR NOT NULL,
+	title VARCHAR(200) NOT NULL,
+	description VARCHAR(1000),
+	completed BOOLEAN NOT NULL,
+	created_at DATETIME NOT NULL,
+	updated_at DATETIME NOT NULL,
+	PRIMARY KEY (id)
+)
+""",
+}
+ROW = {
+    "user_id": "ada",
+    "title": "Buy milk",
+    "description": None,
+    "completed": False,
+    "created_at": "2026-02-07 09:30:00.123456",
+    "updated_at": "2026-02-08 10:00:00.000000",
+}
+CREATED = datetime(2026, 2, 7, 9, 30, 0, 123456, UTC)
+
+
+class Existing:
+    """The database of an existing backend."""
+
+    def __init__(self, vendor: str, url: str, database: Any) -> None:
+        self.vendor = vendor
+        self.url = url
+        self.execute = database.execute
+
+    def make(self, name: str = "task", *, times: str = "TIMESTAMP WITH TIME ZONE", strict: bool = True) -> None:
+        """SQLModel's table; or one that holds whatever there may be."""
+        ddl = DDL[self.vendor].replace("TABLE task", f"TABLE {name}").replace("TIMESTAMP WITH TIME ZONE", times)
+        for limit in [] if strict else ["NOT NULL", "(200)", "(1000)"]:
+            ddl = ddl.replace(limit, "")
+        self.execute(ddl)
+
+    def add(self, table: str = "task", **values: Any) -> None:
+        row = {**ROW, **values}
+        mark = {"sqlite": "?", "postgresql": "%s"}[self.vendor]
+        statement = f"INSERT INTO {table} ({', '.join(row)}) VALUES ({', '.join([mark] * len(row))})"
+        self.execute(statement, list(row.values()))
+
+    def add_many(self, first: int, last: int, title: str = "Buy milk") -> None:
+        numbers = {
+            "sqlite": f"WITH RECURSIVE n(i) AS (SELECT {first} UNION ALL SELECT i + 1 FROM n WHERE i < {last})",
+            "postgresql": f"WITH n(i) AS (SELECT generate_series({first}, {last}))",
+        }
+        self.execute(
+            "INSERT INTO task (id, user_id, title, completed, created_at, updated_at) "
+            f"{numbers[self.vendor]} SELECT i, 'ada', '{title}', 1 = 1, '{CREATED:%F %T.%f}', '{CREATED:%F %T}' FROM n"
+        )
+
+
+@pytest.fixture
+def sqlite(tmp_path: Path) -> Iterator[Existing]:
+    path = tmp_path / "it's @ #1?%.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as database:
+        yield Existing("sqlite", f"sqlite:///{tmp_path}/it's @ %231%3F%25.db", database)
+
+
+@pytest.fixture
+def postgresql() -> Iterator[Existing]:
+    folder = connection.settings_dict["OPTIONS"]["host"]
+    with psycopg.connect(host=folder, user="postgres", dbname="postgres", autocommit=True) as administrator:
+        administrator.execute("DROP DATABASE IF EXISTS existing")
+        administrator.execute("CREATE DATABASE existing")
+    with psycopg.connect(
+        host=folder, user="postgres", dbname="existing", autocommit=True, options="-c timezone=UTC"
+    ) as database:
+        yield Existing("postgresql", f"postgresql:///existing?host={folder}&user=postgres", database)
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)])
+def existing(request: pytest.FixtureRequest) -> Any:
+    return request.getfixturevalue(request.param)
+
+
+def import_from(url: str, *options: str) -> tuple[list[str], str]:
+    """What the command prints, and the error with which it ends."""
+    output = StringIO()
+    try:
+        call_command("import_tasks", "--from", url, *options, stdout=output)
+    except CommandError as exc:
+        return output.getvalue().splitlines(), str(exc)
+    return output.getvalue().splitlines(), ""
+
+
+def summary(imported: int, here: int, left: int) -> list[str]:
+    return [f"{imported} imported, {here} already here, {left} left."]
+
+
+WRITTEN: list[dict[str, Any]] = [
+    {},
+    {"user_id": "KOGJWRsy", "completed": True},
+    {"title": " 'é' \"漢字\" 😀 %s \\ ", "description": "two\nlines\t😀"},
+    {"title": "x" * 200, "description": "😀" * 1000, "user_id": "ü" * 255},
+    {"description": ""},
+    {"created_at": "2026-02-07 09:30:00.000000", "updated_at": "1000-01-01 00:00:00.000001"},
+    {"created_at": "9999-12-31 23:59:59.999999", "updated_at": "1970-01-01 00:00:00.000000"},
+]
+
+
+@pytest.mark.parametrize("times", ["TIMESTAMP WITH TIME ZONE", "TIMESTAMP WITHOUT TIME ZONE"])
+def test_every_field_is_kept_and_every_link(times: str, existing: Existing, rows: Any) -> None:
+    existing.make(times=times)
+    ids = [1, 2, 5, 1000, 1001, 70_000, 2**31 - 1]
+    for pk, values in zip(ids, WRITTEN, strict=True):
+        existing.add(id=pk, **values)
+    assert import_from(existing.url) == (summary(7, 0, 0), "")
+    expected = [{"id": pk, **ROW, **values} for pk, values in zip(ids, WRITTEN, strict=True)]
+    for row in expected:
+        for name in ("created_at", "updated_at"):
+            row[name] = datetime.fromisoformat(row[name]).replace(tzinfo=UTC)
+    assert rows() == expected
+    for row in expected:
+        task = User(row["user_id"])("GET", f"/api/tasks/{row['id']}").json()
+        assert task == {
+            **row,
+            "created_at": row["created_at"].isoformat(timespec="microseconds").replace("+00:00", "Z"),
+            "updated_at": row["updated_at"].isoformat(timespec="microseconds").replace("+00:00", "Z"),
+        }
+
+
+def test_run_again_it_adds_what_is_new_and_leaves_what_is_here(existing: Existing, ada: User, rows: Any) -> None:
+    existing.make()
+    existing.add(id=3)
+    existing.add(id=4)
+    assert import_from(existing.url) == (summary(2, 0, 0), "")
+    assert ada("PATCH", "/api/tasks/3", {"title": "Changed here"}).status_code == 200
+    before = rows()
+    assert import_from(existing.url) == (summary(0, 2, 0), "")
+    assert rows() == before
+    existing.add(id=1)
+    existing.add(id=9)
+    assert import_from(existing.url) == (summary(2, 2, 0), "")
+    assert [row["id"] for row in rows()] == [1, 3, 4, 9]
+    assert [row for row in rows() if row["id"] in (3, 4)] == before
+
+
+def test_a_task_that_is_made_later_gets_an_id_of_its_own(existing: Existing, ada: User, rows: Any) -> None:
+    existing.make()
+    existing.add(id=1)
+    existing.add(id=40)
+    import_from(existing.url)
+    assert ada.task()["id"] == 41
+    ada("DELETE", "/api/tasks/41")
+    ada("DELETE", "/api/tasks/40")
+    assert ada.task()["id"] == 42
+    assert import_from(existing.url) == (summary(1, 1, 0), "")
+    assert ada.task()["id"] == 43
+    assert [row["id"] for row in rows()] == [1, 40, 42, 43]
+
+
+def test_ids_of_new_tasks_never_go_back(existing: Existing, ada: User) -> None:
+    for _ in range(3):
+        last = ada.task()
+        ada("DELETE", f"/api/tasks/{last['id']}")
+    existing.make()
+    existing.add(id=2)
+    assert import_from(existing.url) == (summary(1, 0, 0), "")
+    assert ada.task()["id"] == last["id"] + 1
+
+
+@pytest.mark.postgresql
+def test_a_task_that_is_made_meanwhile_takes_no_id_of_the_rest(existing: Existing, ada: User, rows: Any) -> None:
+    existing.make()
+    existing.add_many(1, 1500)
+    made = []
+
+    def make() -> None:
+        made.append(ada.task()["id"])
+        connection.close()
+
+    def execute(execute: Any, sql: str, *args: Any) -> Any:
+        if sql.startswith("INSERT") and not made:
+            thread = threading.Thread(target=make)
+            thread.start()
+            thread.join()
+        return execute(sql, *args)
+
+    with connection.execute_wrapper(execute):
+        assert import_from(existing.url) == (summary(1500, 0, 0), "")
+    assert made == [1501]
+    assert [row["id"] for row in rows()] == [*range(1, 1502)]
+
+
+PRIVATE = "private"
+TIME, TEXT, BOOLEAN = "is not a time", "is not text", "completed is not true or false"
+REFUSED: list[tuple[dict[str, Any], str]] = [
+    ({"id": 0}, "id is not a whole number above 0"),
+    ({"id": -(2**31)}, "id is not a whole number above 0"),
+    ({"user_id": None}, "user_id"),
+    ({"user_id": ""}, "task_user_id_length"),
+    ({"user_id": "a" * 256}, "task_user_id_length"),
+    ({"title": None}, "title"),
+    ({"title": ""}, "task_title_"),
+    ({"title": " \u3000"}, "task_title_not_blank"),
+    ({"title": PRIVATE * 30}, "task_title_length"),
+    ({"description": PRIVATE * 150}, "task_description_length"),
+    ({"completed": None}, BOOLEAN),
+    ({"created_at": None}, f"created_at {TIME}"),
+    ({"updated_at": None}, f"updated_at {TIME}"),
+]
+REFUSED_FROM_POSTGRESQL: list[tuple[dict[str, Any], str]] = [
+    ({name: value}, f"{name} {TIME}")
+    for name in ("created_at", "updated_at")
+    for value in ("infinity", "-infinity", "0044-03-15 12:00:00 BC", "10000-01-01 00:00:00")
+]
+REFUSED_FROM_SQLITE: list[tuple[dict[str, Any], str]] = [
+    ({"user_id": b"ada"}, f"user_id {TEXT}"),
+    ({"title": PRIVATE.encode()}, f"title {TEXT}"),
+    ({"description": PRIVATE.encode()}, f"description {TEXT}"),
+    ({"title": f"{PRIVATE}\0"}, "NUL" if connection.vendor == "postgresql" else "task_no_nul"),
+    ({"completed": 2}, BOOLEAN),
+    ({"completed": "yes"}, BOOLEAN),
+    ({"completed": b"\x01"}, BOOLEAN),
+    *[
+        ({"created_at": value}, f"created_at {TIME}")
+        for value in ("", "yesterday", "2026-02-30 00:00:00", 1770000000, 20260207, 1.5, b"2026-02-07 09:30:00")
+    ],
+    ({"created_at": "0001-01-01 00:00:00+01:00"}, f"created_at {TIME}"),
+]
+
+
+def assert_left(existing: Existing, values: dict[str, Any], reason: str, rows: Any) -> None:
+    existing.add(id=7)
+    existing.add(**{"id": 8, "title": PRIVATE, **values})
+    existing.add(id=9)
+    for done in ("would be imported", "imported"):
+        assert rows() == []
+        [line, last], error = import_from(existing.url, *(["--dry-run"] if done != "imported" else []))
+        assert line.startswith(f"{values.get('id', 8)}: ")
+        assert reason in line
+        assert PRIVATE not in line
+        assert (last, error) == (
+            f"2 {done}, 0 already here, 1 left.",
+            "Some rows were left, each for the reason above.",
+        )
+    assert [row["id"] for row in rows()] == [7, 9]
+
+
+@pytest.mark.parametrize(("values", "reason"), REFUSED, ids=lambda value: str(value)[:40])
+def test_a_row_that_does_not_fit_is_named_and_left(
+    values: dict[str, Any], reason: str, existing: Existing, rows: Any
+) -> None:
+    existing.make(strict=False)
+    assert_left(existing, values, reason, rows)
+
+
+@pytest.mark.postgresql
+@pytest.mark.parametrize("times", ["TIMESTAMP WITH TIME ZONE", "TIMESTAMP WITHOUT TIME ZONE"])
+@pytest.mark.parametrize(("values", "reason"), REFUSED_FROM_POSTGRESQL, ids=str)
+def test_a_time_that_only_postgresql_has_is_named_and_left(
+    values: dict[str, Any], reason: str, times: str, postgresql: Existing, rows: Any
+) -> None:
+    postgresql.make(times=times, strict=False)
+    assert_left(postgresql, values, reason, rows)
+
+
+@pytest.mark.parametrize(("values", "reason"), REFUSED_FROM_SQLITE, ids=lambda value: str(value)[:40])
+def test_a_value_that_only_sqlite_holds_is_named_and_left(
+    values: dict[str, Any], reason: str, sqlite: Existing, rows: Any
+) -> None:
+    sqlite.make(strict=False)
+    assert_left(sqlite, values, reason, rows)
+
+
+def test_a_text_that_is_not_utf_8_is_named_and_left(sqlite: Existing, rows: Any) -> None:
+    sqlite.make()
+    sqlite.add(id=7)
+    sqlite.add(id=8)
+    sqlite.execute("UPDATE task SET title = CAST(x'70ff' AS TEXT) WHERE id = 7")
+    lines, _ = import_from(sqlite.url)
+    assert lines == ["7: title is not text", *summary(1, 0, 1)]
+    assert [row["id"] for row in rows()] == [8]
+
+
+@pytest.mark.parametrize("values", [{"user_id": "bob"}, {"created_at": "2026-02-07 09:30:00.123457"}], ids=str)
+def test_an_id_of_another_task_is_named_and_left(values: dict[str, str], existing: Existing, rows: Any) -> None:
+    Task.objects.create(pk=8, user_id="ada", title="Here", created_at=CREATED)
+    before = rows()
+    existing.make()
+    existing.add(id=7)
+    existing.add(id=8, **values)
+    for imported, here in [(1, 0), (0, 1)]:
+        lines, error = import_from(existing.url)
+        assert lines == ["8: its id is taken by another task", *summary(imported, here, 1)]
+        assert error
+    assert rows()[1:] == before
+
+
+def test_rows_that_do_not_fit_are_found_among_thousands(existing: Existing, rows: Any) -> None:
+    existing.make(strict=False)
+    existing.add_many(1, 2500)
+    existing.execute("UPDATE task SET title = '' WHERE id IN (1, 500, 501, 999, 1000, 1001, 2500)")
+    existing.execute("UPDATE task SET completed = NULL WHERE id IN (2, 1500)")
+    left = [1, 2, 500, 501, 999, 1000, 1001, 1500, 2500]
+    *lines, last = import_from(existing.url)[0]
+    assert [int(line.partition(":")[0]) for line in lines] == left
+    assert [last] == summary(2491, 0, 9)
+    assert [row["id"] for row in rows()] == sorted({*range(1, 2501)} - {*left})
+    assert import_from(existing.url)[0][-1:] == summary(0, 2491, 9)
+
+
+def test_a_dry_run_says_what_would_happen_and_leaves_all_as_it_was(existing: Existing, ada: User, rows: Any) -> None:
+    ada.task()
+    last = ada.task()["id"]
+    before = rows()
+    existing.make()
+    existing.add_many(last, last + 1500)
+    assert import_from(existing.url, "--dry-run") == (
+        [f"{last}: its id is taken by another task", "1500 would be imported, 0 already here, 1 left."],
+        "Some rows were left, each for the reason above.",
+    )
+    assert rows() == before
+    assert ada.task()["id"] == last + 1
+
+
+def test_an_empty_table_is_imported(existing: Existing, ada: User) -> None:
+    existing.make()
+    assert import_from(existing.url) == (summary(0, 0, 0), "")
+    assert ada.task()["id"] == 1
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_ended_halfway_and_run_again_it_comes_to_the_same(how: int, existing: Existing, ada: User, rows: Any) -> None:
+    existing.make(strict=False)
+    existing.add_many(1, 2000)
+    # Their reasons fill the pipe, which is not read, so that the process never gets further.
+    existing.add_many(2001, 5000, title="")
+    existing.add_many(5001, 7000)
+    with start_manage("import_tasks", "--from", existing.url, DATABASE_URL=database_url()) as process:
+        deadline = time.monotonic() + 30
+        while Task.objects.count() < 2000:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        process.send_signal(how)
+        _, errors = process.communicate(timeout=30)
+    assert len(rows()) == 2000
+    if how == signal.SIGINT:
+        assert process.returncode == 1
+        assert errors == b"CommandError: Interrupted. What was imported stays; run it again for the rest.\n"
+    existing.execute("DELETE FROM task WHERE title = ''")
+    assert import_from(existing.url) == (summary(2000, 2000, 0), "")
+    ids = [*range(1, 2001), *range(5001, 7001)]
+    assert [(row["id"], row["user_id"], row["title"], row["created_at"]) for row in rows()] == [
+        (pk, "ada", "Buy milk", CREATED) for pk in ids
+    ]
+    assert ada.task()["id"] == 7001
+
+
+def test_a_batch_is_imported_whole_or_not_at_all(existing: Existing, rows: Any) -> None:
+    existing.make()
+    existing.add_many(1, 2500)
+
+    def execute(execute: Any, sql: str, *args: Any) -> Any:
+        result = execute(sql, *args)
+        if sql.startswith("INSERT") and Task.objects.count() > 1000:
+            os.kill(os.getpid(), signal.SIGINT)
+        return result
+
+    with connection.execute_wrapper(execute):
+        assert import_from(existing.url) == (
+            [],
+            "Interrupted. What was imported stays; run it again for the rest.",
+        )
+    assert len(rows()) == 1000
+    assert import_from(existing.url) == (summary(1500, 1000, 0), "")
+
+
+def test_progress_is_shown_on_a_terminal_only(existing: Existing) -> None:
+    existing.make(strict=False)
+    existing.add_many(1, 1500)
+    existing.add(id=1501, title="")
+    status, shown = manage_on_terminal("import_tasks", "--from", existing.url, DATABASE_URL=database_url())
+    assert status == 1
+    assert "1501/1501" in shown
+    lines = [line.strip() for line in shown.replace("\r", "\n").splitlines() if line.strip()]
+    assert lines[-2:] == [*summary(1500, 0, 1), "CommandError: Some rows were left, each for the reason above."]
+    [refused] = [line for line in lines if line.startswith("1501: ")]
+    assert "task_title" in refused
+    with start_manage("import_tasks", "--from", existing.url, DATABASE_URL=database_url()) as process:
+        output, errors = process.communicate(timeout=30)
+    assert output.decode().splitlines()[-1:] == summary(0, 1500, 1)
+    assert errors == b"CommandError: Some rows were left, each for the reason above.\n"
+
+
+def test_with_debug_on_no_statement_is_kept(existing: Existing, settings: Any) -> None:
+    settings.DEBUG = True
+    existing.make()
+    existing.add_many(1, 3000)
+    assert import_from(existing.url) == (summary(3000, 0, 0), "")
+    assert connection.queries == []
+
+
+@pytest.mark.postgresql
+def test_from_postgresql_to_sqlite(postgresql: Existing, tmp_path: Path) -> None:
+    postgresql.make()
+    postgresql.add_many(1, 1500)
+    url = f"sqlite:///{tmp_path / 'todo.sqlite3'}"
+    assert manage("migrate", DATABASE_URL=url).returncode == 0
+    result = manage("import_tasks", "--from", postgresql.url, DATABASE_URL=url)
+    assert (result.stdout.splitlines(), result.stderr) == (summary(1500, 0, 0), "")
+    with closing(sqlite3.connect(tmp_path / "todo.sqlite3")) as database:
+        assert database.execute("SELECT COUNT(*), MIN(id), MAX(id), MIN(created_at) FROM tasks_task").fetchall() == [
+            (1500, 1, 1500, "2026-02-07 09:30:00.123456")
+        ]
+
+
+def test_the_source_is_only_read(sqlite: Existing, tmp_path: Path) -> None:
+    sqlite.make()
+    sqlite.add(id=1)
+    [path] = tmp_path.iterdir()
+    before = path.read_bytes()
+    assert import_from(sqlite.url) == (summary(1, 0, 0), "")
+    assert list(tmp_path.iterdir()) == [path]
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("suffix", ["", "+aiosqlite", "+pysqlite"])
+def test_a_driver_of_sqlite_may_be_named(suffix: str, sqlite: Existing) -> None:
+    sqlite.make()
+    sqlite.add(id=1)
+    assert import_from(sqlite.url.replace("sqlite", f"sqlite{suffix}", 1)) == (summary(1, 0, 0), "")
+
+
+@pytest.mark.postgresql
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql+asyncpg", "postgresql+psycopg2", "postgresql+psycopg"])
+def test_a_driver_of_postgresql_may_be_named(scheme: str, postgresql: Existing) -> None:
+    postgresql.make()
+    postgresql.add(id=1)
+    url = postgresql.url.replace("postgresql", scheme, 1)
+    assert import_from(f"{url}&ssl=require") == (summary(1, 0, 0), "")
+
+
+def test_the_table_is_found_or_named(existing: Existing) -> None:
+    assert import_from(existing.url) == ([], "Say which --table it is; there are: none.")
+    existing.make("tasks")
+    existing.add("tasks", id=1)
+    assert import_from(existing.url) == (summary(1, 0, 0), "")
+    existing.make("task")
+    existing.make('"it\'s ""Tasks"""')
+    assert import_from(existing.url) == ([], 'Say which --table it is; there are: it\'s "Tasks", task, tasks.')
+    assert import_from(existing.url, "--table", "tasks") == (summary(0, 1, 0), "")
+    assert import_from(existing.url, "--table", 'it\'s "Tasks"') == (summary(0, 0, 0), "")
+    _, error = import_from(existing.url, "--table", "no_such")
+    assert error.startswith("--from: ")
+    assert "no_such" in error
+    assert "\n" not in error
+
+
+def test_a_schema_may_be_named(existing: Existing) -> None:
+    schema = {"sqlite": "main", "postgresql": "todo"}[existing.vendor]
+    if existing.vendor == "postgresql":
+        existing.execute("CREATE SCHEMA todo")
+    existing.make(f"{schema}.task")
+    existing.add(f"{schema}.task", id=1)
+    assert import_from(existing.url, "--table", f"{schema}.task") == (summary(1, 0, 0), "")
+
+
+def test_missing_columns_are_named(existing: Existing) -> None:
+    existing.execute("CREATE TABLE task (id INTEGER, user_id TEXT, title TEXT, completed BOOLEAN, created_at TEXT)")
+    assert import_from(existing.url) == ([], '"task" has no description, updated_at.')
+
+
+def test_ids_that_are_no_numbers_are_refused(existing: Existing) -> None:
+    existing.execute(DDL[existing.vendor].replace("id SERIAL", "id VARCHAR").replace("id INTEGER", "id VARCHAR"))
+    existing.add(id="7a")
+    output, error = import_from(existing.url)
+    assert output == []
+    assert "\n" not in error
+    assert error
+
+
+def test_rows_without_an_id_are_not_passed_over_in_silence(existing: Existing, rows: Any) -> None:
+    existing.execute(
+        DDL[existing.vendor].replace("id SERIAL NOT NULL", "id INTEGER").replace("PRIMARY KEY (id)", "x INT")
+    )
+    existing.execute("CREATE TABLE tasks AS SELECT * FROM task")
+    existing.execute("DROP TABLE task")
+    existing.add("tasks", id=None)
+    existing.add("tasks", id=1)
+    assert import_from(existing.url) == (
+        summary(1, 0, 0),
+        "1 of 2 rows were read: ids are missing or shared, or the table changed meanwhile.",
+    )
+
+
+def test_the_own_table_is_refused(ada: User, rows: Any) -> None:
+    ada.task()
+    before = rows()
+    assert import_from(database_url(), "--table", "tasks_task") == ([], '"tasks_task" is this backend\'s own table.')
+    assert rows() == before
+
+
+def test_the_table_may_be_in_the_same_database(rows: Any) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(DDL[connection.vendor])
+        cursor.execute(
+            "INSERT INTO task SELECT 5, 'ada', 'x', NULL, 1 = 1, '2026-02-07 09:30:00', '2026-02-07 09:30:00'"
+        )
+    try:
+        assert import_from(database_url()) == (summary(1, 0, 0), "")
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("DROP TABLE task")
+    assert [row["id"] for row in rows()] == [5]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "x",
+        "mysql://u:private-password@localhost/d",
+        "postgresql:u:private-password@localhost/d",
+        "postgresql://u:private-password/@localhost/d",
+        "postgresql://u:1/private-password@localhost/d",
+        "postgresql://u:1?private-password@localhost/d",
+        "postgresql://u:1#private-password@localhost/d",
+        "postgresql://u:[private-password@localhost/d",
+        "postgresql://u:private-password@localhost:port/d",
+        "postgresql://u:private-password@127.0.0.1:{port}/d",
+        "postgresql://u:private-password%00@127.0.0.1:{port}/d",
+        "postgresql://u:private-password\udcff@127.0.0.1:{port}/d",
+        "postgresql://u:p%40%2F@private-password@127.0.0.1:{port}/d",
+        "postgresql://u:private-password@" + "h" * 70 + ":{port}/d",
+        "postgresql://u:private-password@é..x:{port}/d",
+        "postgresql://u:private-password@127.0.0.1:{port}/",
+        "postgresql://u:private-password@127.0.0.1:{port}/" + "d" * 64,
+        "postgresql://u:private-password@127.0.0.1:{port}/d?schema=public",
+        "postgresql://u:private-password@127.0.0.1:{port}/d?sslmode=x",
+        "postgresql://127.0.0.1:{port}/d?user=u&password=private-password",
+        "sqlite://",
+        "sqlite://:memory:",
+        "sqlite:///",
+        "sqlite:///{folder}",
+        "sqlite:///{folder}/missing.db",
+        "sqlite:///{folder}/missing.db?mode=rwc",
+        "sqlite:///{folder}/missing%00.db",
+        "sqlite:///{folder}/text.db",
+    ],
+)
+def test_a_source_that_cannot_be_read_is_one_line_without_the_password(url: str, tmp_path: Path) -> None:
+    (tmp_path / "text.db").write_text("This is not a database." * 100)
+    output, error = import_from(url.format(port=free_port(), folder=tmp_path))
+    assert output == []
+    assert error.startswith("--from")
+    assert "\n" not in error
+    assert "private-password" not in error
+    assert [path.name for path in tmp_path.iterdir()] == ["text.db"]
+
+
+def test_a_database_that_cannot_be_used_is_one_line_without_the_password(sqlite: Existing) -> None:
+    sqlite.make()
+    url = f"postgresql://todo:private-password@127.0.0.1:{free_port()}/todo"
+    result = manage("import_tasks", "--from", sqlite.url, DATABASE_URL=url)
+    assert (result.returncode, result.stdout) == (1, "")
+    [line] = result.stderr.splitlines()
+    assert line.startswith("CommandError: The database: ")
+    assert "private-password" not in line
