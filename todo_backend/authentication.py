@@ -15,6 +15,7 @@ from rest_framework.request import Request
 from rest_framework_simplejwt.authentication import JWTStatelessUserAuthentication
 from rest_framework_simplejwt.backends import TokenBackend
 
+from .exceptions import BetterAuthUnavailable
 from .published_keys import KEY_BY_ALGORITHM, published_keys
 
 logger = logging.getLogger(__name__)
@@ -93,6 +94,9 @@ class BetterAuthAuthentication(JWTStatelessUserAuthentication):
             return verify(raw_token)
         except TokenRefused as exc:
             logger.info("Token refused: %s.", exc.reason)
+            raise
+        except BetterAuthUnavailable:
+            logger.warning("Token not verified: there are no keys of Better Auth.")
             raise
 
 

@@ -1,3 +1,4 @@
+import logging
 from collections.abc import Callable
 
 from corsheaders.middleware import CorsMiddleware
@@ -6,6 +7,8 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
 from .exceptions import error_response
+
+logger = logging.getLogger(__name__)
 
 View = Callable[[HttpRequest], HttpResponseBase]
 
@@ -66,8 +69,18 @@ def allowed_host(get_response: View) -> View:
 
 
 class HostFirstCorsMiddleware(CorsMiddleware):
-    """Leaves a preflight for another `Host` to `allowed_host`, and gives the refusal its headers."""
+    """Leaves a preflight for another `Host` to `allowed_host`, and gives the refusal its headers.
+
+    What it refuses, it logs: the browser tells its page only that the request failed.
+    """
 
     def check_preflight(self, request: HttpRequest) -> HttpResponseBase | None:
         response = super().check_preflight(request)
         return response if response is not None and has_allowed_host(request) else None
+
+    def add_response_headers(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+        response = super().add_response_headers(request, response)
+        is_preflight = "Access-Control-Request-Method" in request.headers
+        if is_preflight and "Access-Control-Allow-Origin" not in response:
+            logger.info("Origin %r is not among CORS_ALLOWED_ORIGINS.", request.headers.get("Origin", "")[:255])
+        return response

@@ -8,6 +8,7 @@ import threading
 import urllib.request
 from collections.abc import Callable
 from contextlib import suppress
+from contextvars import copy_context
 from functools import cache
 from time import monotonic
 from typing import Any
@@ -38,10 +39,13 @@ Keys = dict[str, dict[str, jwt.PyJWK]]
 
 
 class Fetch(threading.Thread):
-    """A fetch under way, for which nobody waits longer than `TIMEOUT`, however slowly the answer drips in."""
+    """A fetch under way, for which nobody waits longer than `TIMEOUT`, however slowly the answer drips in.
+
+    It runs in the context of the request that started it, so that its log has the request's id.
+    """
 
     def __init__(self, target: Callable[[], None]) -> None:
-        super().__init__(target=target, daemon=True, name="published-keys")
+        super().__init__(target=copy_context().run, args=[target], daemon=True, name="published-keys")
         self.deadline = monotonic() + TIMEOUT
 
     def wait(self) -> None:

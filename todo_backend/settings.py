@@ -79,7 +79,7 @@ def origin(url: SplitResult) -> str:
 
 
 def cors_origin(value: str) -> str:
-    url = split_http_url("CORS_ALLOWED_ORIGINS", value)
+    url = split_http_url("Each of CORS_ALLOWED_ORIGINS, separated by commas,", value)
     if url.path:
         raise ImproperlyConfigured(
             f"CORS_ALLOWED_ORIGINS: {value!r} has a path or a trailing slash; an origin is {origin(url)!r}."

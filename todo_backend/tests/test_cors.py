@@ -50,6 +50,13 @@ def test_another_origin_may_not_read(origin: str, ada: Any) -> None:
         assert not [name for name in response.headers if name.lower().startswith("access-control-")]
 
 
+def test_a_preflight_that_is_refused_is_logged_with_its_origin(caplog: pytest.LogCaptureFixture) -> None:
+    for origin in ["http://localhost:3000", "http://127.0.0.1:3000"]:
+        Client().options("/api/tasks", headers={"Origin": origin, **PREFLIGHT})
+    messages = [record.message for record in caplog.records if record.name == "todo_backend.middleware"]
+    assert messages == ["Origin 'http://127.0.0.1:3000' is not among CORS_ALLOWED_ORIGINS."]
+
+
 def test_the_origin_may_read_every_answer_errors_included(ada: Any) -> None:
     task = ada.task()
     requests: list[tuple[int, str, str, dict[str, Any]]] = [

@@ -15,6 +15,7 @@ from django.test import Client
 
 from todo_backend.tests.processes import free_port, serving
 from todo_backend.tests.test_errors import fail_with
+from todo_backend.tests.tokens import claims, sign
 from todo_backend.tests.user import User
 
 pytestmark = pytest.mark.django_db
@@ -84,7 +85,11 @@ def test_an_id_of_another_form_is_replaced(sent: str, log: Log) -> None:
         assert line.startswith(f"INFO todo_backend.request_log {made}: ")
 
 
-def test_every_line_of_a_request_has_its_id(ada: Any, log: Log) -> None:
+def test_every_line_of_a_request_has_its_id(ada: Any, log: Log, settings: Any) -> None:
+    settings.BETTER_AUTH_URL = "http://localhost:3000"
+    settings.BETTER_AUTH_JWKS_URL = f"http://127.0.0.1:{free_port()}/jwks"
+    unpublished = sign(claims(), {"alg": "EdDSA", "kid": "k"})
+    ada("GET", "/api/tasks", **{"Authorization": f"Bearer {unpublished}", "X-Request-ID": "unknown"})
     ada("GET", "/api/tasks", **{"Authorization": "Bearer x", "X-Request-ID": "refused"})
     with fail_with(OperationalError("gone")):
         ada("GET", "/api/tasks", **{"X-Request-ID": "failed"})
@@ -92,6 +97,9 @@ def test_every_line_of_a_request_has_its_id(ada: Any, log: Log) -> None:
         ada("GET", "/api/tasks", **{"X-Request-ID": "wrong"})
     lines = [line.partition(": ") for line in log() if re.match("[A-Z]+ todo_backend", line)]
     assert [line[0] for line in lines] == [
+        "WARNING todo_backend.published_keys unknown",
+        "WARNING todo_backend.authentication unknown",
+        "INFO todo_backend.request_log unknown",
         "INFO todo_backend.authentication refused",
         "INFO todo_backend.request_log refused",
         "ERROR todo_backend.exceptions failed",
