@@ -14,7 +14,7 @@ run: .venv/installed port .env
 	@echo
 	@echo "  The API's page:  http://localhost:$(PORT)/api/docs"
 	@echo "  A token for it:  $(PYTHON) manage.py dev_token SUB, in a second terminal; SUB is any user's id"
-	@echo "  Your frontend:   give its Better Auth the BETTER_AUTH_SECRET that stands in .env"
+	@echo "  Your frontend:   Better Auth with its jwt() plugin, where BETTER_AUTH_URL in .env says, is enough"
 	@echo
 	$(PYTHON) manage.py runserver $(PORT)
 
