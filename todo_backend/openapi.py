@@ -23,11 +23,11 @@ INVALID_SCHEMA: dict[str, Any] = {
     },
     "required": ["detail", "errors"],
 }
-SCHEMAS = {"Error": ERROR_SCHEMA, "Invalid": INVALID_SCHEMA}
+SCHEMAS = {"ErrorResponse": ERROR_SCHEMA, "ValidationErrorResponse": INVALID_SCHEMA}
 HEADERS: dict[str, Any] = {
     "X-Request-ID": {
         "description": "The request's name in the server's log.",
-        "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,128}$"},
+        "schema": {"type": "string", "pattern": r"^[A-Za-z0-9._\-]{1,128}$"},
         "required": True,
     },
     "WWW-Authenticate": {
@@ -46,7 +46,7 @@ def reference(kind: str, name: str) -> dict[str, str]:
     return {"$ref": f"#/components/{kind}/{name}"}
 
 
-def error(description: str, examples: dict[str, Any], *headers: str, schema: str = "Error") -> dict[str, Any]:
+def error(description: str, examples: dict[str, Any], *headers: str, schema: str = "ErrorResponse") -> dict[str, Any]:
     """A response object; the examples are bodies, or the `detail` of bodies that have nothing else."""
     values = {name: {"detail": body} if isinstance(body, str) else body for name, body in examples.items()}
     return {
@@ -111,7 +111,7 @@ ERRORS = {
                 "errors": {"non_field_errors": ["Invalid data. Expected a dictionary, but got list."]},
             },
         },
-        schema="Invalid",
+        schema="ValidationErrorResponse",
     ),
     ("InvalidParameter", 422): error(
         "A query parameter that does not fit.",
@@ -121,7 +121,7 @@ ERRORS = {
                 "errors": {"status": ['"done" is not a valid choice.']},
             },
         },
-        schema="Invalid",
+        schema="ValidationErrorResponse",
     ),
     ("InternalServerError", 500): error("An error of the server's own.", {"internal": "Internal server error."}),
     ("Unavailable", 503): error(
@@ -138,7 +138,6 @@ ERRORS = {
 # What str.strip() trims, which is not ECMA-262's white space.
 SPACE = r"\t-\r\x1c- \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
 TEXT = r"^[^\x00]*$"
-NOT_BLANK = rf"^[^\x00]*[^\x00{SPACE}][^\x00]*$"
 TIME = "^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}[.][0-9]{6}Z$"
 
 
@@ -165,15 +164,17 @@ def trimmed(max_length: int) -> str:
     return rf"^[{SPACE}]*[^\x00{SPACE}](?:[^\x00]{{0,{max_length - 2}}}[^\x00{SPACE}])?[{SPACE}]*$"
 
 
-def text_pattern(schema: dict[str, Any], *, sent: bool) -> str:
+def complete_text(schema: dict[str, Any]) -> None:
+    """Adds the pattern of a text, which for one that is sent and trimmed has the limit of its length in it."""
     if schema.get("format") == "date-time":
-        return TIME
-    if "minLength" not in schema:
-        return TEXT
-    return trimmed(schema.pop("maxLength")) if sent else NOT_BLANK
+        schema["pattern"] = TIME
+    elif "minLength" in schema:
+        schema["pattern"] = trimmed(schema.pop("maxLength"))
+    else:
+        schema["pattern"] = TEXT
 
 
-def errors(path: str, operation: dict[str, Any]) -> set[str]:
+def possible_errors(path: str, operation: dict[str, Any]) -> set[str]:
     """What of `ERRORS` an operation can answer; 405 is for what is no operation, 403 for paths that are left out."""
     found = {"BadRequest", "Unauthorized", "LengthRequired", "ContentTooLarge", "InternalServerError", "Unavailable"}
     if "{id}" in path:
@@ -189,23 +190,27 @@ def complete(result: dict[str, Any], **kwargs: object) -> dict[str, Any]:
     """Adds to the document the errors of every operation, the headers of every answer, and the patterns of texts."""
     components = result["components"]
     for name, schema in components["schemas"].items():
-        sent = name.endswith("Request")
         # Only what is sent may leave something out.
-        if not sent:
+        if not name.endswith("Request"):
             schema["required"] = list(schema["properties"])
         for member in schema["properties"].values():
+            # What is sent has schemas of its own, without these members.
+            member.pop("readOnly", None)
             if member["type"] == "integer":
                 member["format"] = "int64"
             if member["type"] == "string":
-                member["pattern"] = text_pattern(member, sent=sent)
+                complete_text(member)
     components["schemas"] |= SCHEMAS
     components["headers"] = HEADERS
     components["responses"] = {name: response for (name, _), response in ERRORS.items()}
     for path, operations in result["paths"].items():
         for operation in operations.values():
+            for parameter in operation.get("parameters", []):
+                # drf-spectacular's, of choices that are not blank; client generators stumble over it.
+                parameter["schema"].pop("minLength", None)
             for response in operation["responses"].values():
                 response.setdefault("headers", {})["X-Request-ID"] = reference("headers", "X-Request-ID")
             for name, status in ERRORS:
-                if name in errors(path, operation):
+                if name in possible_errors(path, operation):
                     operation["responses"][str(status)] = reference("responses", name)
     return result

@@ -17,6 +17,7 @@ from .exceptions import first_line
 
 logger = logging.getLogger(__name__)
 
+MESSAGE = "%(method)s %(path)s %(status)d in %(milliseconds).1f ms, user %(user)r"
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 request_id: ContextVar[str] = ContextVar("request_id")
@@ -37,13 +38,14 @@ def log_request(get_response: Callable[[HttpRequest], HttpResponseBase]) -> Call
             response["X-Request-ID"] = request_id.get()
             fields = {
                 "method": request.method,
-                # As it was sent: decoded, it could have a line's end in it.
+                # Percent-encoded, because it could have a line's end in it.
                 "path": escape_uri_path(request.path),
                 "status": response.status_code,
                 "milliseconds": round((time.perf_counter() - start) * 1000, 1),
                 "user": getattr(getattr(request, "user", None), "pk", None),
             }
-            logger.info("%(method)s %(path)s %(status)d in %(milliseconds).1f ms, user %(user)r", fields, extra=fields)
+            level = logging.ERROR if response.status_code >= 500 else logging.INFO
+            logger.log(level, MESSAGE, fields, extra=fields)
             return response
         finally:
             request_id.reset(current)

@@ -259,6 +259,8 @@ REST_FRAMEWORK = {
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_CONTENT_NEGOTIATION_CLASS": "todo_backend.negotiation.JSONNegotiation",
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    # drf-spectacular would put any `?version=` into the document and into a header.
+    "ALLOWED_VERSIONS": [None],
     "EXCEPTION_HANDLER": "todo_backend.exceptions.exception_handler",
     # There is no user model to make an anonymous user of.
     "UNAUTHENTICATED_USER": None,
@@ -283,7 +285,6 @@ SPECTACULAR_SETTINGS = {
     "POSTPROCESSING_HOOKS": ["drf_spectacular.hooks.postprocess_schema_enums", "todo_backend.openapi.complete"],
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
     "PATH_CONVERTER_OVERRIDES": {"task_id": {"type": "integer", "format": "int64", "minimum": 1}},
-    "ENFORCE_NON_BLANK_FIELDS": True,
     # What is sent has no id and no times.
     "COMPONENT_SPLIT_REQUEST": True,
     "SWAGGER_UI_DIST": "SIDECAR",
@@ -338,10 +339,11 @@ LOGGING = {
     # Django's own handlers would print a second time with DEBUG, and mail without it.
     "loggers": {
         "django": {"handlers": [], "level": "NOTSET"},
-        # At DEBUG it would write down every statement, with what users wrote.
+        # At DEBUG they would write down every statement, and what a page of an error shows, with what users wrote.
         "django.db.backends": {"level": "INFO"},
+        "django.template": {"level": "INFO"},
         # These two have a line of their own for a request, runserver's with the query.
         "django.request": {"filters": ["traceback"]},
-        "django.server": {"handlers": [], "propagate": True, "filters": ["no_request_line"]},
+        "django.server": {"handlers": [], "level": "NOTSET", "propagate": True, "filters": ["no_request_line"]},
     },
 }

@@ -2,11 +2,13 @@ import re
 import sys
 from typing import Any
 
+import jsonschema
 import pytest
 from django.db import OperationalError
 from django.test import Client
 
 from tasks.models import Task
+from todo_backend.openapi import SchemaGenerator
 from todo_backend.tests.test_errors import fail_with
 from todo_backend.tests.test_outages import UNKNOWN
 from todo_backend.tests.tokens import claims, sign, token
@@ -58,9 +60,10 @@ def test_every_operation_has_its_answer_and_every_error_that_it_can_answer(opera
     }
 
 
-def test_answers_have_the_headers_of_the_contract(document: Any) -> None:
-    created = document["paths"]["/api/tasks"]["post"]["responses"]["201"]
-    assert {"Location", "X-Request-ID"} == created["headers"].keys()
+def test_answers_have_the_headers_of_the_contract(document: Any, operations: Any) -> None:
+    for name, (_, _, operation) in operations.items():
+        [answer] = [response for status, response in operation["responses"].items() if status < "3"]
+        assert answer["headers"].keys() == {"X-Request-ID", *(["Location"] if name == "createTask" else [])}
     responses = document["components"]["responses"]
     assert all("X-Request-ID" in response["headers"] for response in responses.values())
     assert "WWW-Authenticate" in responses["Unauthorized"]["headers"]
@@ -146,6 +149,7 @@ def test_examples_of_answers_are_real_answers(operation_id: str, operations: Any
     bodies = examples(operation["requestBody"]) if "requestBody" in operation else dict.fromkeys(answers)
     assert bodies.keys() == answers.keys() != set()
     time = document["components"]["schemas"]["Task"]["properties"]["created_at"]["pattern"]
+    assert not re.search(time, "2026-02-07T09:30:00Z")
     for name, body in bodies.items():
         Task.objects.all().delete()
         task_id = ada.task()["id"] if operation_id != "createTask" else None
@@ -173,7 +177,7 @@ PUBLISHING = {
     "BETTER_AUTH_ISSUER": "http://localhost:3000",
     "BETTER_AUTH_AUDIENCE": "http://localhost:3000",
 }
-# Each example by the name of its response: how to get it, and with which settings.
+# Each example by the name of its response: how to get it.
 PROVOKE: dict[tuple[str, str], Any] = {
     ("BadRequest", "host"): lambda ada: ada("GET", "/api/tasks", Host="evil.example"),
     ("BadRequest", "malformed"): lambda ada: ada("POST", "/api/tasks", raw=b"{title: 1}"),
@@ -214,14 +218,20 @@ def test_an_example_of_an_error_is_a_real_answer(
     response = PROVOKE[name, example](ada)
     described = document["components"]["responses"][name]
     assert response.json() == examples(described)[example]
+    reference = described["content"]["application/json"]["schema"]["$ref"]
+    schema = document["components"]["schemas"][reference.rpartition("/")[2]]
+    jsonschema.validate(response.json(), schema)
+    assert response.json().keys() == schema["properties"].keys()
     for header in described["headers"]:
-        assert header in response or not document["components"]["headers"][header].get("required")
-    reference = {"$ref": f"#/components/responses/{name}"}
+        member = document["components"]["headers"][header]
+        if header in response or member.get("required"):
+            value = response[header]
+            jsonschema.validate(int(value) if member["schema"]["type"] == "integer" else value, member["schema"])
     statuses = {
         status
         for _, _, operation in operations.values()
         for status, used in operation["responses"].items()
-        if used == reference
+        if used == {"$ref": f"#/components/responses/{name}"}
     }
     assert statuses == {str(response.status_code)}
 
@@ -256,6 +266,7 @@ def test_every_operation_wants_a_bearer_token(operations: Any, document: Any) ->
     assert (name, scheme) == ("BetterAuth", {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"})
     for _, _, operation in operations.values():
         assert operation["security"] == [{"BetterAuth": []}]
+        assert operation["tags"] == ["tasks"]
 
 
 def test_the_document_needs_no_token_and_is_json_whatever_is_accepted() -> None:
@@ -263,6 +274,13 @@ def test_the_document_needs_no_token_and_is_json_whatever_is_accepted() -> None:
         response = Client().get(path, headers={"Accept": "application/yaml", "Authorization": "Bearer x"})
         assert response.status_code == 200
         assert response.json()["openapi"].startswith("3.")
+
+
+@pytest.mark.parametrize("version", ["2", "<b>", "%0aX:1", "1.0.0"])
+def test_the_document_is_nobodys_to_change(version: str, document: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SchemaGenerator, "document", None)
+    assert Client().get(f"/api/schema?version={version}").json() == document
+    assert Client().get("/api/schema").json() == document
 
 
 @pytest.mark.parametrize("debug", [False, True])

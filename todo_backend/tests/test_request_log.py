@@ -2,18 +2,20 @@ import io
 import logging
 import re
 import sys
+import time
 import uuid
 from collections.abc import Callable
+from logging.config import DictConfigurator
 from pathlib import Path
 from typing import Any
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 import pytest
 from django.core.exceptions import SuspiciousOperation
-from django.db import OperationalError, connection
+from django.db import IntegrityError, OperationalError, connection
 from django.test import Client
 
-from todo_backend.tests.processes import free_port, serving
+from todo_backend.tests.processes import SECRET, free_port, manage, serving
 from todo_backend.tests.test_errors import fail_with
 from todo_backend.tests.tokens import claims, sign
 from todo_backend.tests.user import User
@@ -24,13 +26,18 @@ Log = Callable[[], list[str]]
 
 
 @pytest.fixture
-def log(monkeypatch: pytest.MonkeyPatch) -> Log:
+def console() -> logging.Handler:
+    [handler] = [handler for handler in logging.getLogger().handlers if type(handler) is logging.StreamHandler]
+    return handler
+
+
+@pytest.fixture
+def log(console: logging.Handler, monkeypatch: pytest.MonkeyPatch) -> Log:
     """What the process has logged, without the times."""
-    [console] = [handler for handler in logging.getLogger().handlers if type(handler) is logging.StreamHandler]
     stream = io.StringIO()
     monkeypatch.setattr(console, "stream", stream)
-    time = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} ")
-    return lambda: [time.sub("", line) for line in stream.getvalue().split("\n")[:-1]]
+    moment = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} ")
+    return lambda: [moment.sub("", line) for line in stream.getvalue().split("\n")[:-1]]
 
 
 ORIGIN = {"Origin": "http://localhost:3000"}
@@ -99,13 +106,13 @@ def test_every_line_of_a_request_has_its_id(ada: Any, log: Log, settings: Any) -
     assert [line[0] for line in lines] == [
         "WARNING todo_backend.published_keys unknown",
         "WARNING todo_backend.authentication unknown",
-        "INFO todo_backend.request_log unknown",
+        "ERROR todo_backend.request_log unknown",
         "INFO todo_backend.authentication refused",
         "INFO todo_backend.request_log refused",
         "ERROR todo_backend.exceptions failed",
-        "INFO todo_backend.request_log failed",
+        "ERROR todo_backend.request_log failed",
         "ERROR todo_backend.exceptions wrong",
-        "INFO todo_backend.request_log wrong",
+        "ERROR todo_backend.request_log wrong",
     ]
     logging.getLogger("todo_backend").error("Between requests.")
     assert log()[-1] == "ERROR todo_backend -: Between requests."
@@ -130,40 +137,89 @@ def refusing_table() -> None:
             )
 
 
+@pytest.fixture(params=["text", "json"])
+def log_format(
+    request: pytest.FixtureRequest, settings: Any, console: logging.Handler, monkeypatch: pytest.MonkeyPatch
+) -> str:
+    # A copy, because it is taken apart.
+    formatter = DictConfigurator({}).configure_formatter({**settings.LOGGING["formatters"][request.param]})
+    monkeypatch.setattr(console, "formatter", formatter)
+    return str(request.param)
+
+
+def refuse_while_refused(execute: Any, *args: Any) -> Any:
+    try:
+        return execute(*args)
+    except IntegrityError:
+        raise ZeroDivisionError  # noqa: B904  so that the database's is its context and not its cause
+
+
+@pytest.mark.parametrize("wrapper", [lambda execute, *args: execute(*args), refuse_while_refused])
 def test_what_the_database_refuses_is_logged_without_what_the_user_wrote(
-    ada: Any, log: Log, refusing_table: None
+    wrapper: Any, ada: Any, log: Log, log_format: str, refusing_table: None
 ) -> None:
     """PostgreSQL's error ends in `DETAIL:  Failing row contains (7, ada, private thought, …`."""
-    response = ada("POST", "/api/tasks", {"title": "private thought", "description": "private words"})
+    with connection.execute_wrapper(wrapper):
+        response = ada("POST", "/api/tasks?private", {"title": "private thought", "description": "private words"})
     assert (response.status_code, response.json()) == (500, {"detail": "Internal server error."})
     text = "\n".join(log())
     assert "Traceback" in text
     assert "IntegrityError" in text
     assert "none_of_those" in text
     assert "private" not in text
-    assert "500 in" in text
+
+
+def test_what_failed_here_is_an_error_of_the_log(ada: Any, log: Log) -> None:
+    for error in [ZeroDivisionError(), OperationalError()]:
+        with fail_with(error):
+            ada("GET", "/api/tasks")
+    assert [line.split()[0] for line in log() if " in " in line and "request_log" in line] == ["ERROR"] * 2
+
+
+def test_milliseconds_are_those_of_the_request(ada: Any, log: Log) -> None:
+    def wait(execute: Any, *args: Any) -> Any:
+        time.sleep(0.05)
+        return execute(*args)
+
+    with connection.execute_wrapper(wait):
+        ada("GET", "/api/tasks")
+    found = re.search(r" in ([0-9.]+) ms", log()[0])
+    assert found
+    assert 50 <= float(found[1]) < 1000
 
 
 @pytest.mark.parametrize(("error", "status"), [(ZeroDivisionError, 500), (SuspiciousOperation, 400)])
-def test_an_error_outside_the_views_is_logged_with_its_id(
-    error: type[Exception], status: int, settings: Any, monkeypatch: pytest.MonkeyPatch, log: Log
+def test_an_error_outside_the_views_is_logged_with_its_id_and_without_the_query(
+    error: type[Exception],
+    status: int,
+    settings: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    log: Log,
+    log_format: str,
 ) -> None:
     monkeypatch.setattr("todo_backend.tests.test_errors.failing_middleware.error", error, raising=False)
     settings.MIDDLEWARE = [*settings.MIDDLEWARE, "todo_backend.tests.test_errors.failing_middleware"]
     client = Client(raise_request_exception=False)
-    response = client.get("/api/tasks", headers={"X-Request-ID": "the-id"})
+    response = client.get("/api/tasks?token=x", headers={"X-Request-ID": "the-id"})
     assert (response.status_code, response["X-Request-ID"]) == (status, "the-id")
-    lines = [line for line in log() if re.match("[A-Z]+ ", line)]
-    assert len(lines) == 2
-    assert all(line.split()[2] == "the-id:" for line in lines)
+    lines = [line for line in log() if re.match(r"[A-Z]+ |{", line)]
+    assert [line.count("the-id") for line in lines] == [1, 1]
+    assert "Traceback" in "\n".join(log())
+    assert "token=x" not in "\n".join(log())
 
 
-def test_runserver_logs_a_request_once_and_without_its_query(tmp_path: Path) -> None:
+def test_runserver_logs_a_request_once_and_nothing_private(tmp_path: Path) -> None:
     port = free_port()
     command = [sys.executable, "manage.py", "runserver", "--noreload", str(port)]
     log = tmp_path / "log"
     variables = {"DATABASE_URL": f"sqlite:///{tmp_path / 'todo.sqlite3'}", "DEBUG": "true"}
-    with serving(command, port, log, variables) as address:
-        urlopen(f"{address}/api/schema?token=x", timeout=15).close()
-    assert "token=x" not in log.read_text()
-    assert log.read_text().count("/api/schema") == 1
+    assert manage("migrate", **variables).returncode == 0
+    token = sign(claims(), secret=SECRET)
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+    with serving(command, port, log, {**variables, "LOG_LEVEL": "DEBUG"}) as address:
+        body = b'{"title": "private title"}'
+        urlopen(Request(f"{address}/api/tasks?private", body, headers), timeout=15).close()
+    text = log.read_text()
+    assert text.count("/api/tasks") == 1
+    assert "private" not in text
+    assert not any(segment in text for segment in token.split("."))

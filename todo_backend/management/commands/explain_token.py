@@ -27,8 +27,8 @@ REMEDIES = {
     "expiry": "sign with exp in seconds since 1970, a number",
     "not_before": "compare the clocks of the two servers",
     "recipient": "sign with iss and aud, as Better Auth does",
-    "issuer": "set BETTER_AUTH_URL to your Better Auth's base URL, or BETTER_AUTH_ISSUER to the issuer that it was given",
-    "audience": "set BETTER_AUTH_URL to your Better Auth's base URL, or BETTER_AUTH_AUDIENCE to the audience it was given",
+    "issuer": "set BETTER_AUTH_URL to Better Auth's base URL, or BETTER_AUTH_ISSUER to the issuer that it was given",
+    "audience": "set BETTER_AUTH_URL to Better Auth's base URL, or BETTER_AUTH_AUDIENCE to the audience it was given",
     "subject": "sign with sub, the user's id; a token of Better Auth without it is meant for Better Auth itself",
 }
 
