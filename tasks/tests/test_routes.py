@@ -33,6 +33,30 @@ def test_every_operation_answers_at_every_address(user_id: str, base: str, slash
     assert rows() == []
 
 
+@pytest.mark.parametrize("base", ADDRESSES)
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("GET", "", None),
+        ("POST", "", {"title": "y"}),
+        ("GET", "/{id}", None),
+        ("PUT", "/{id}", {"title": "y"}),
+        ("PATCH", "/{id}", {"title": "y"}),
+        ("PATCH", "/{id}/complete", None),
+        ("DELETE", "/{id}", None),
+    ],
+)
+def test_no_operation_is_done_without_a_token(
+    method: str, path: str, body: Any, base: str, ada: Any, rows: Any, django_assert_num_queries: Any
+) -> None:
+    path = base.format(user="ada") + path.format(id=ada.task()["id"])
+    before = rows()
+    with django_assert_num_queries(0):
+        for authorization in ["", f"Bearer {ada.token}x", f"Basic {ada.token}"]:
+            assert ada(method, path, body, Authorization=authorization).status_code == 401
+    assert rows() == before
+
+
 @pytest.mark.parametrize("path_user", ["bob", "Ada", "ada%20", "ad", "adaa", "me", "undefined"])
 def test_another_user_in_the_path_is_403_before_anything_is_read_or_written(
     path_user: str, ada: Any, rows: Any, django_assert_num_queries: Any

@@ -33,7 +33,7 @@ def main(options: list[str]) -> int:
         database = empty_database(folder)
         manage("migrate", DATABASE_URL=database).check_returncode()
         with server(folder / "log", DATABASE_URL=database) as address:
-            return subprocess.call(
+            status = subprocess.call(
                 [
                     *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(CONFIGURATION)),
                     *("run", f"{address}/api/schema", "--checks", "all", *options),
@@ -41,6 +41,9 @@ def main(options: list[str]) -> int:
                 cwd=folder,
                 env={**os.environ, "USERS": str(users_file(folder))},
             )
+    if status:
+        print("Its server is gone; this one asks the same again:", *sys.orig_argv)
+    return status
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, sub: str, **options: Any) -> None:
         if not settings.DEBUG:
-            raise CommandError("DEBUG is off: in production only Better Auth issues tokens.")
+            raise CommandError("DEBUG is off: only Better Auth issues tokens. In development, set DEBUG=true.")
         if not settings.BETTER_AUTH_SECRET:
             raise CommandError("BETTER_AUTH_SECRET is not set: there is nothing to sign with.")
         if not is_user_id(sub):
