@@ -28,14 +28,14 @@ def delete(sub: str, *options: str) -> str:
 def test_all_tasks_of_the_user_are_deleted_and_no_others(bob: Any, rows: Any) -> None:
     make("ada", 2500)
     kept = [bob.task()["id"], *(Task.objects.create(user_id=user_id, title="x").pk for user_id in ("Ada", "ada ", "a"))]
-    assert delete("ada", "--yes") == "The user has 2500 task(s).\nAll are gone.\n"
+    assert delete("ada", "--yes") == "The user 'ada' has 2500 task(s).\nAll are gone.\n"
     assert [row["id"] for row in rows()] == kept
 
 
 @pytest.mark.parametrize("options", [[], ["--yes"]])
 def test_a_user_without_tasks_is_no_error(options: list[str], bob: Any, rows: Any) -> None:
     bob.task()
-    assert delete("ada", *options) == "The user has no tasks.\n"
+    assert delete("ada", *options) == "The user 'ada' has 0 task(s).\n"
     assert len(rows()) == 1
 
 
@@ -50,7 +50,7 @@ def test_a_blank_sub_is_refused(sub: str, rows: Any) -> None:
 def test_without_a_terminal_it_asks_for_yes(rows: Any) -> None:
     make("ada", 2)
     result = manage("delete_user_tasks", "ada", DATABASE_URL=database_url())
-    assert (result.returncode, result.stdout) == (1, "The user has 2 task(s).\n")
+    assert (result.returncode, result.stdout) == (1, "The user 'ada' has 2 task(s).\n")
     assert result.stderr == "CommandError: There is no terminal to ask on: say --yes to delete them.\n"
     assert len(rows()) == 2
     result = manage("delete_user_tasks", "ada", "--yes", DATABASE_URL=database_url())
@@ -75,14 +75,14 @@ def test_on_a_terminal_it_asks(keys: bytes, status: int, last: str, left: int, r
     make("ada", 2)
     found, shown = manage_on_terminal("delete_user_tasks", "ada", keys=keys, DATABASE_URL=database_url())
     assert found == status, shown
-    assert shown.startswith("The user has 2 task(s).\r\nDelete them? [y/N] ")
+    assert shown.startswith("The user 'ada' has 2 task(s).\r\nDelete them? [y/N] ")
     assert shown.endswith(f"\n{'CommandError: ' if status else ''}{last}\r\n")
     assert ("2/2" in shown) == (left == 0)
     assert "Traceback" not in shown
     assert len(rows()) == left
 
 
-def test_interrupted_it_says_how_many_are_gone_and_can_be_run_again(rows: Any) -> None:
+def test_interrupted_it_can_be_run_again(rows: Any) -> None:
     make("ada", 3500)
 
     def execute(execute: Any, sql: str, *args: Any) -> Any:
@@ -93,11 +93,11 @@ def test_interrupted_it_says_how_many_are_gone_and_can_be_run_again(rows: Any) -
 
     with (
         connection.execute_wrapper(execute),
-        pytest.raises(CommandError, match=r"^Interrupted: 2000 of 3500 are gone. Run it again for the rest.$"),
+        pytest.raises(CommandError, match=r"^Interrupted. Run it again for the rest.$"),
     ):
         delete("ada", "--yes")
     assert len(rows()) == 1500
-    assert delete("ada", "--yes") == "The user has 1500 task(s).\nAll are gone.\n"
+    assert delete("ada", "--yes") == "The user 'ada' has 1500 task(s).\nAll are gone.\n"
     assert rows() == []
 
 
@@ -117,7 +117,7 @@ def test_interrupted_while_it_waits_for_a_lock(rows: Any) -> None:
         _, errors = process.communicate(timeout=30)
     assert (process.returncode, errors) == (
         1,
-        b"CommandError: Interrupted: 1000 of 1500 are gone. Run it again for the rest.\n",
+        b"CommandError: Interrupted. Run it again for the rest.\n",
     )
     assert oldest.pk in [row["id"] for row in rows()]
     assert len(rows()) == 500

@@ -27,29 +27,24 @@ class Command(BaseCommand):
         if not sub.strip():
             raise CommandError("SUB must not be blank.")
         try:
-            self.delete(Task.objects.for_user(sub), yes=yes)
+            self.delete(sub, yes=yes)
         except KeyboardInterrupt:
-            raise CommandError("Interrupted: nothing was deleted.") from None
+            raise CommandError("Interrupted. Run it again for the rest.") from None
         # What is not UTF-8 on the command line cannot be sent to a database.
         except (Error, UnicodeEncodeError) as exc:
             # PostgreSQL's further lines quote the statement.
             message = str(exc).partition("\n")[0]
             raise CommandError(f"The database: {message}") from exc
 
-    def delete(self, tasks: TaskQuerySet, *, yes: bool) -> None:
+    def delete(self, sub: str, *, yes: bool) -> None:
+        tasks = Task.objects.for_user(sub)
         count = tasks.count()
+        self.stdout.write(f"The user {sub!a} has {count} task(s).")
         if not count:
-            self.stdout.write("The user has no tasks.")
             return
-        self.stdout.write(f"The user has {count} task(s).")
         if not yes and not confirmed():
             raise CommandError("Nothing was deleted.")
-        try:
-            delete_in_batches(tasks, count)
-        except KeyboardInterrupt:
-            # Counted anew, because the statement that was interrupted may have been done or not.
-            gone = count - tasks.count()
-            raise CommandError(f"Interrupted: {gone} of {count} are gone. Run it again for the rest.") from None
+        delete_in_batches(tasks, count)
         self.stdout.write("All are gone.")
 
 
@@ -68,5 +63,6 @@ def confirmed() -> bool:
 def delete_in_batches(tasks: TaskQuerySet, count: int) -> None:
     """Deletes until none is left, in statements that each hold their locks for a short time."""
     with tqdm(total=count, unit="task", disable=None) as progress:
+        # Not until a batch deletes none, as it does where another process was first.
         while tasks.exists():
             progress.update(tasks.filter(pk__in=tasks.values("pk")[:BATCH_SIZE]).delete_at_once())

@@ -18,6 +18,8 @@ from tqdm import tqdm
 from tasks.models import Task
 
 BATCH_SIZE = 1000
+# So that new tasks, whose ids are higher, have as many again.
+HIGHEST_ID = 2**62
 
 Row = tuple[Any, ...]
 # Ids of rows that are left, each with the reason; never with what a user wrote.
@@ -45,17 +47,17 @@ class Command(BaseCommand):
             with one_line_errors("The database"), closing(connection_to(url)) as source_connection:
                 self.import_from(Source(source_connection, table), dry_run=dry_run)
         except KeyboardInterrupt:
-            raise CommandError("Interrupted. What was imported stays; run it again for the rest.") from None
+            raise CommandError("Interrupted. Run it again for the rest.") from None
 
     def import_from(self, source: "Source", *, dry_run: bool) -> None:
         read = imported = left = 0
         if not dry_run:
-            advance_sequence(source.highest)
+            advance_sequence(source.highest_that_fits)
         with tqdm(total=source.count, unit="task", disable=None) as progress:
             for rows in source.batches():
                 new, refused = import_batch(rows, dry_run=dry_run)
                 read, imported, left = read + len(rows), imported + new, left + len(refused)
-                self.list(refused)
+                self.report(refused)
                 progress.update(len(rows))
                 # With DEBUG on, Django keeps every statement.
                 reset_queries()
@@ -69,7 +71,7 @@ class Command(BaseCommand):
         if left:
             raise CommandError("Some rows were left, each for the reason above.")
 
-    def list(self, refused: Refused) -> None:
+    def report(self, refused: Refused) -> None:
         with tqdm.external_write_mode():
             for pk, reason in sorted(refused):
                 self.stdout.write(f"{pk}: {reason}")
@@ -82,7 +84,8 @@ def one_line_errors(subject: str) -> Iterator[None]:
     """Raises a database's error as a `CommandError` of its first line, for the others quote rows and statements."""
     try:
         yield
-    except (Error, ImproperlyConfigured) as exc:
+    # What is not UTF-8 on the command line cannot be sent to a database.
+    except (Error, ImproperlyConfigured, UnicodeEncodeError) as exc:
         raise CommandError(f"{subject}: {first_line(exc)}") from exc
 
 
@@ -132,15 +135,17 @@ class Source:
             prepare(self.cursor)
             self.table = quoted(table or only_table(source_connection.introspection.table_names(self.cursor)))
         self.check()
-        [(self.count, self.lowest, self.highest)] = self.fetch(
-            f"SELECT COUNT(*), COALESCE(MIN(id), 1), COALESCE(MAX(id), 0) FROM {self.table}"  # noqa: S608
+        self.check_ids(self.fetch(f"SELECT id FROM {self.table} WHERE id IS NOT NULL LIMIT 1"))  # noqa: S608
+        fits = f"CASE WHEN id <= {HIGHEST_ID} THEN id END"
+        [(self.count, self.lowest, self.highest, self.highest_that_fits)] = bounds = self.fetch(
+            f"SELECT COUNT(*), COALESCE(MIN(id), 1), COALESCE(MAX(id), 0), COALESCE(MAX({fits}), 0) FROM {self.table}"  # noqa: S608
         )
-        if not isinstance(self.lowest, int) or not isinstance(self.highest, int):
-            raise CommandError(f"{self.table} has ids that are no whole numbers.")
+        self.check_ids(bounds)
 
     def fetch(self, statement: str, *parameters: int) -> list[Row]:
         with one_line_errors("--from"):
-            self.cursor.execute(statement, parameters)
+            # Without parameters a % is one.
+            self.cursor.execute(statement, parameters or None)
             rows: list[Row] = self.cursor.fetchall()
         return rows
 
@@ -155,12 +160,17 @@ class Source:
         if own == identity(self.cursor, self.table):
             raise CommandError(f"{self.table} is this backend's own table.")
 
+    def check_ids(self, rows: list[Row]) -> None:
+        if not all(isinstance(value, int) for row in rows for value in row):
+            raise CommandError(f"{self.table} has ids that are no whole numbers.")
+
     def batches(self) -> Iterator[list[Row]]:
         """The rows by id, each with the values of `COLUMNS`."""
         # psycopg raises for a time that Python does not have, such as infinity.
         form = "CAST({} AS text)" if self.cursor.db.vendor == "postgresql" else "{}"
         columns = ", ".join(form.format(name) if name.endswith("_at") else name for name in COLUMNS)
-        statement = f"SELECT {columns} FROM {self.table} WHERE id BETWEEN %s AND %s ORDER BY id LIMIT %s"  # noqa: S608
+        table = self.table.replace("%", "%%")
+        statement = f"SELECT {columns} FROM {table} WHERE id BETWEEN %s AND %s ORDER BY id LIMIT %s"  # noqa: S608
         start = self.lowest
         while start <= self.highest and (rows := self.fetch(statement, start, self.highest, BATCH_SIZE)):
             yield rows
@@ -200,10 +210,16 @@ def identity(cursor: CursorWrapper, table: str) -> object:
 
 
 def advance_sequence(highest: int) -> None:
-    """Lets tasks that are made while others are imported have higher ids. SQLite always takes the highest."""
-    if connection.vendor != "postgresql":
-        return
+    """Lets tasks that are made while others are imported have higher ids."""
     with transaction.atomic(), connection.cursor() as cursor:
+        if connection.vendor == "sqlite":
+            # Without a first task there is no row to update.
+            cursor.execute(
+                "INSERT INTO sqlite_sequence SELECT 'tasks_task', 0"
+                " WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = 'tasks_task')"
+            )
+            cursor.execute("UPDATE sqlite_sequence SET seq = MAX(seq, %s) WHERE name = 'tasks_task'", [highest])
+            return
         # Else the sequence could pass the id between the comparison and the change, and be set back. Whoever writes
         # waits behind this.
         cursor.execute("SET LOCAL lock_timeout TO '3s'; LOCK TABLE tasks_task IN SHARE ROW EXCLUSIVE MODE")
@@ -259,7 +275,7 @@ def insert(tasks: list[Task], *, dry_run: bool) -> Refused:
 
 
 def identifier(value: Any) -> int:
-    if not isinstance(value, int) or value < 1:
+    if not isinstance(value, int) or not 1 <= value <= HIGHEST_ID:
         raise ValueError
     return value
 
@@ -282,7 +298,7 @@ def time(value: Any) -> datetime:
 # What is checked here is what Django would convert, raise a bare ValueError for, or not let pass as naive. All else is
 # for the table's constraints.
 COLUMNS: dict[str, tuple[Callable[[Any], Any], str]] = {
-    "id": (identifier, "a whole number above 0"),
+    "id": (identifier, f"a whole number from 1 to {HIGHEST_ID}"),
     "user_id": (text, "text"),
     "title": (text, "text"),
     "description": (text, "text"),
