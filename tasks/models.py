@@ -3,6 +3,7 @@ from typing import Any, Self, cast
 from django.db import models
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import F, Func, Q, Value, sql
+from django.db.models.constants import OnConflict
 from django.db.models.functions import Length, Now
 from django.db.models.lookups import Exact, GreaterThan, LessThanOrEqual, Range
 from django.db.models.sql.compiler import SQLCompiler
@@ -10,6 +11,8 @@ from django.db.models.sql.compiler import SQLCompiler
 USER_ID_MAX_LENGTH = 255
 TITLE_MAX_LENGTH = 200
 DESCRIPTION_MAX_LENGTH = 1000
+# Visible ASCII
+IDEMPOTENCY_KEY = r"[!-~]{1,255}"
 
 # What str.strip() strips, so that the databases call blank what the serializer calls blank.
 WHITE_SPACE = (
@@ -34,6 +37,21 @@ class NulPosition(Func):
 class TaskQuerySet(models.QuerySet["Task"]):
     def for_user(self, user_id: str) -> Self:
         return self.filter(user_id=user_id)
+
+    def create_once(self, **values: Any) -> "Task":
+        """Makes a task, in one statement, or returns the user's own that has its `idempotency_key` as it now is."""
+        fields = self.model._meta.concrete_fields
+        user_id, key = (self.model._meta.get_field(name) for name in ("user_id", "idempotency_key"))
+        [row] = self._insert(  # type: ignore[attr-defined]
+            [self.model(**values)],
+            fields=[field for field in fields if not field.primary_key],
+            returning_fields=fields,
+            on_conflict=OnConflict.UPDATE,
+            # To what it is already, because DO NOTHING returns nothing.
+            update_fields=[key],
+            unique_fields=[user_id, key],
+        )
+        return self.model.from_db(self.db, [field.attname for field in fields], row)
 
     def update_returning(self, **values: Any) -> "Task | None":
         """Sets the values and `updated_at` in one statement; returns the task as it then is, or `None` without one.
@@ -61,6 +79,7 @@ class Task(models.Model):
     completed = models.BooleanField(default=False)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     updated_at = models.DateTimeField(db_default=Now(), editable=False)
+    idempotency_key = models.TextField(null=True, editable=False)  # noqa: DJ001  only what is not null is unique
 
     objects = TaskQuerySet.as_manager()
 
@@ -91,6 +110,8 @@ class Task(models.Model):
                 name="task_description_length",
                 condition=LessThanOrEqual(Length("description"), DESCRIPTION_MAX_LENGTH),
             ),
+            # By expressions it is an index on SQLite, too; a constraint would make the table, and its ids, anew.
+            models.UniqueConstraint("user_id", "idempotency_key", name="task_idempotency_key_unique"),
         ]
 
     def __str__(self) -> str:

@@ -11,6 +11,7 @@ from drf_spectacular.utils import (
     extend_schema_view,
 )
 
+from .models import IDEMPOTENCY_KEY
 from .serializers import TaskListParameters, TaskSerializer, ToggleSerializer
 
 CREATED = {
@@ -27,6 +28,12 @@ EVERYTHING = {"title": "Buy milk", "description": "Two bottles", "completed": Tr
 DESCRIBED = {**CHANGED, "description": "Two bottles"}
 COMPLETED = {**CHANGED, "completed": True}
 
+KEY = OpenApiParameter(
+    "Idempotency-Key",
+    {"type": "string", "pattern": f"^{IDEMPOTENCY_KEY}$"},
+    OpenApiParameter.HEADER,
+    description="However often it is sent, one task is made, and each answer has that task as it is now.",
+)
 LOCATION = OpenApiParameter(
     "Location",
     {"type": "string", "format": "uri-reference"},
@@ -60,8 +67,9 @@ documented = extend_schema_view(
     create=extend_schema(
         operation_id="createTask",
         summary="Create a task",
-        description="White space around the title is trimmed. The description is kept as it is sent.",
-        parameters=[LOCATION],
+        description="White space around the title is trimmed. The description is kept as it is sent. With an "
+        "`Idempotency-Key`, such as `crypto.randomUUID()`, a create may be repeated.",
+        parameters=[KEY, LOCATION],
         request=request(
             TaskSerializer,
             title={"title": "Buy milk"},

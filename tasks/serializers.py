@@ -40,6 +40,9 @@ class TaskSerializer(serializers.ModelSerializer[Task]):
         fields = ["id", "user_id", "title", "description", "completed", "created_at", "updated_at"]
         read_only_fields = ["id", "user_id", "created_at", "updated_at"]
 
+    def create(self, validated_data: dict[str, Any]) -> Task:
+        return Task.objects.create_once(**validated_data)
+
 
 class ToggleSerializer(serializers.Serializer[Task]):
     completed = StrictBooleanField(required=False)

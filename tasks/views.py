@@ -1,16 +1,17 @@
+import re
 from typing import Any, cast
 
 from django.db.models import F, QuerySet
 from django.urls import reverse
 from rest_framework import mixins, status
 from rest_framework.decorators import action
-from rest_framework.exceptions import NotFound
+from rest_framework.exceptions import NotFound, ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer
 from rest_framework.viewsets import GenericViewSet
 
-from .models import Task, TaskQuerySet
+from .models import IDEMPOTENCY_KEY, Task, TaskQuerySet
 from .openapi import documented
 from .serializers import TaskListParameters, TaskSerializer, ToggleSerializer
 
@@ -35,7 +36,10 @@ class TaskViewSet(mixins.CreateModelMixin, mixins.RetrieveModelMixin, mixins.Lis
         return queryset if completed is None else queryset.filter(completed=completed)
 
     def perform_create(self, serializer: BaseSerializer[Task]) -> None:
-        serializer.save(user_id=self.request.user.pk)
+        key = self.request.headers.get("Idempotency-Key")
+        if key is not None and not re.fullmatch(IDEMPOTENCY_KEY, key):
+            raise ValidationError({"Idempotency-Key": ["Send 1 to 255 visible ASCII characters."]})
+        serializer.save(user_id=self.request.user.pk, idempotency_key=key)
 
     def get_success_headers(self, data: dict[str, Any]) -> dict[str, str]:
         return {"Location": reverse("task-detail", kwargs={"pk": data["id"]})}

@@ -13,7 +13,7 @@ ROUNDS = 30
 
 
 def at_once(user: Any, *requests: tuple[Any, ...]) -> list[Any]:
-    """The answers to a user's requests, from threads that start together."""
+    """The answers to a user's requests, or to whatever is called with them, from threads that start together."""
     barrier = threading.Barrier(len(requests))
 
     def call(request: tuple[Any, ...]) -> Any:
@@ -69,3 +69,28 @@ def test_of_deletes_at_once_one_finds_the_task(ada: Any, rows: Any) -> None:
         answers = at_once(ada, *[("DELETE", path)] * 4)
         assert sorted(answer.status_code for answer in answers) == [204, 404, 404, 404]
         assert rows() == []
+
+
+def test_one_key_from_eight_threads_at_once_makes_one_task(ada: Any, rows: Any) -> None:
+    def create(key: str) -> Any:
+        return ada("POST", "/api/tasks", {"title": "x"}, **{"Idempotency-Key": key})
+
+    for number in range(ROUNDS):
+        answers = at_once(create, *[(f"key-{number}",)] * 8)
+        assert [answer.status_code for answer in answers] == [201] * 8
+        assert len({answer.content for answer in answers}) == 1
+    assert len(rows()) == ROUNDS
+
+
+def test_a_repetition_that_races_a_delete_is_the_old_task_or_a_new_one(ada: Any, rows: Any) -> None:
+    for number in range(ROUNDS):
+        key = {"Idempotency-Key": f"key-{number}"}
+        before = ada("POST", "/api/tasks", {"title": "x"}, **key).json()
+
+        def ask(method: str, path: str, key: dict[str, str] = key) -> Any:
+            return ada(method, path, {"title": "x"}, **key)
+
+        repeated, deleted = at_once(ask, ("POST", "/api/tasks"), ("DELETE", f"/api/tasks/{before['id']}"))
+        assert (repeated.status_code, deleted.status_code) == (201, 204)
+        left = [row["id"] for row in rows() if row["idempotency_key"] == f"key-{number}"]
+        assert left == ([] if repeated.json()["id"] == before["id"] else [repeated.json()["id"]])
