@@ -131,6 +131,7 @@ def database(url: str) -> dj_database_url.DBConfig:
         return config
     if not 1 <= len(config["NAME"].encode()) <= 63:
         raise ImproperlyConfigured("DATABASE_URL must name a database, in 1 to 63 bytes, after the host.")
+    config["ENGINE"] = "todo_backend.postgresql"
     # psycopg's own default is 130 seconds for each address.
     options.setdefault("connect_timeout", 5)
     for name, values in LIBPQ_VALUES.items():

@@ -236,7 +236,7 @@ SETTINGS: list[tuple[str, Any, dict[str, str]]] = [
     ("LOGGING['handlers']['console']['formatter']", "json", {"LOG_FORMAT": "JSON"}),
     ("DATABASES['default']['ENGINE']", "django.db.backends.sqlite3", {}),
     ("DATABASES['default']['NAME']", str(project_settings.BASE_DIR / "db.sqlite3"), {}),
-    ("DATABASES['default']['ENGINE']", "django.db.backends.postgresql", STRONG),
+    ("DATABASES['default']['ENGINE']", "todo_backend.postgresql", STRONG),
 ]
 
 
@@ -297,7 +297,7 @@ def test_a_neon_url_becomes_djangos_settings() -> None:
         "postgresql://owner:p%40ss%2Fw%3A%25@ep-x-pooler.eu.neon.tech/neondb?sslmode=require&channel_binding=require"
     )
     assert config == {
-        "ENGINE": "django.db.backends.postgresql",
+        "ENGINE": "todo_backend.postgresql",
         "USER": "owner",
         "PASSWORD": "p@ss/w:%",
         "HOST": "ep-x-pooler.eu.neon.tech",

@@ -1,0 +1,103 @@
+"""Connections that were cut while idle are noticed before they are used, without a round trip for each request."""
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import psycopg
+import pytest
+from django.core.signals import request_started
+from django.db import close_old_connections, connection
+
+from todo_backend.postgresql import base
+from todo_backend.tests.postgresql import LOG_NAME
+
+pytestmark = [pytest.mark.postgresql, pytest.mark.django_db(transaction=True)]
+
+Statements = Callable[[], list[str]]
+
+
+@pytest.fixture(autouse=True)
+def as_served() -> Iterator[None]:
+    """Old connections are looked at when a request starts, which Django's test client leaves out by their name."""
+
+    def look_at_old_connections(**kwargs: object) -> None:
+        close_old_connections()
+
+    request_started.connect(look_at_old_connections)
+    yield
+    request_started.disconnect(look_at_old_connections)
+
+
+@pytest.fixture
+def statements() -> Statements:
+    """What the server has logged since the last call."""
+    with connection.cursor() as cursor:
+        cursor.execute("SHOW data_directory")
+        log = Path(cursor.fetchone()[0]).parent / LOG_NAME
+    seen = log.stat().st_size
+
+    def found() -> list[str]:
+        nonlocal seen
+        text = log.read_bytes()[seen:].decode()
+        seen += len(text.encode())
+        return re.findall(r"LOG:  (?:statement|execute [^:]*): (\w+)", text)
+
+    return found
+
+
+def cut_all_others() -> None:
+    host = connection.settings_dict["OPTIONS"]["host"]
+    with psycopg.connect(host=host, user="postgres", dbname="postgres") as administrator:
+        administrator.execute(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+            " WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+        )
+
+
+def test_a_connection_in_use_is_not_asked_whether_it_lives(ada: Any, statements: Statements) -> None:
+    ada("GET", "/api/tasks")
+    statements()
+    for _ in range(5):
+        assert ada("GET", "/api/tasks").status_code == 200
+    assert statements() == ["SELECT"] * 5
+
+
+def test_one_that_was_cut_while_idle_costs_no_request(ada: Any) -> None:
+    task = ada.task()
+    path = f"/api/tasks/{task['id']}"
+    for method, suffix, body, status in [
+        ("GET", "", None, 200),
+        ("PATCH", "", {"title": "x"}, 200),
+        ("PATCH", "/complete", None, 200),
+        ("DELETE", "", None, 204),
+    ]:
+        cut_all_others()
+        assert ada(method, f"{path}{suffix}", body).status_code == status
+
+
+def test_one_that_this_side_closed_is_replaced(ada: Any) -> None:
+    ada("GET", "/api/tasks")
+    connection.connection.close()
+    for _ in range(2):
+        assert ada("GET", "/api/tasks").status_code == 200
+
+
+def test_after_a_minute_and_after_an_error_it_is_asked(
+    ada: Any, statements: Statements, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ada("GET", "/api/tasks")
+    statements()
+    now = monotonic()
+    monkeypatch.setattr(base, "monotonic", lambda: now + base.TRUSTED_FOR + 1)
+    ada("GET", "/api/tasks")
+    assert len(statements()) == 2
+    ada("GET", "/api/tasks")
+    assert len(statements()) == 1
+    connection.errors_occurred = True
+    ada("GET", "/api/tasks")
+    assert len(statements()) == 2
+    ada("GET", "/api/tasks")
+    assert len(statements()) == 1
