@@ -1,9 +1,14 @@
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 from django.db import connection
 
 from tasks.models import Task
+from todo_backend.tests.postgresql import LOG_NAME
 from todo_backend.tests.user import User
 
 
@@ -21,6 +26,25 @@ def bob() -> User:
 def rows() -> Any:
     """All rows as they are in the database, to be taken before and after."""
     return lambda: list(Task.objects.order_by("id").values())
+
+
+@pytest.fixture
+def logged() -> Callable[[], Any]:
+    """PostgreSQL's own log: `with logged() as statements`."""
+    with connection.cursor() as cursor:
+        cursor.execute("SHOW data_directory")
+        log = Path(cursor.fetchone()[0]).parent / LOG_NAME
+
+    @contextmanager
+    def statements() -> Iterator[list[str]]:
+        """Statements that the server logged while the context lasted."""
+        start = log.stat().st_size
+        found: list[str] = []
+        yield found
+        text = log.read_bytes()[start:].decode()
+        found.extend(re.findall(r"LOG:  (?:statement|execute [^:]*): (.*)", text))
+
+    return statements
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -94,8 +94,9 @@ export async function startBackend(settings: Record<string, string>) {
       ? spawn(".venv/bin/python", ["manage.py", "runserver", "--noreload", `${port}`], options)
       : spawn("make", ["serve", `PORT=${port}`], options);
   closeSync(descriptor);
-  const url = await freeOrigin();
-  const recorded = await recorder(Number(new URL(url).port), port, settings.BETTER_AUTH_SECRET);
+  const recorderPort = await freePort();
+  const url = `http://localhost:${recorderPort}`;
+  const recorded = await recorder(recorderPort, port, settings.BETTER_AUTH_SECRET);
   const kill = () => {
     child.kill();
     rmSync(folder, { recursive: true, force: true });

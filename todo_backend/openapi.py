@@ -5,6 +5,8 @@ from typing import Any, ClassVar
 
 from drf_spectacular import generators
 
+from .request_log import REQUEST_ID
+
 ERROR_SCHEMA: dict[str, Any] = {
     "type": "object",
     "properties": {"detail": {"type": "string", "description": "A sentence for whoever reads it."}},
@@ -27,7 +29,7 @@ SCHEMAS = {"ErrorResponse": ERROR_SCHEMA, "ValidationErrorResponse": INVALID_SCH
 HEADERS: dict[str, Any] = {
     "X-Request-ID": {
         "description": "The request's name in the server's log.",
-        "schema": {"type": "string", "pattern": r"^[A-Za-z0-9._\-]{1,128}$"},
+        "schema": {"type": "string", "pattern": f"^{REQUEST_ID.pattern}$"},
         "required": True,
     },
     "WWW-Authenticate": {
@@ -210,7 +212,8 @@ def complete(result: dict[str, Any], **kwargs: object) -> dict[str, Any]:
                 parameter["schema"].pop("minLength", None)
             for response in operation["responses"].values():
                 response.setdefault("headers", {})["X-Request-ID"] = reference("headers", "X-Request-ID")
-            for name, status in ERRORS:
-                if name in possible_errors(path, operation):
-                    operation["responses"][str(status)] = reference("responses", name)
+            possible = possible_errors(path, operation)
+            operation["responses"] |= {
+                str(status): reference("responses", name) for name, status in ERRORS if name in possible
+            }
     return result

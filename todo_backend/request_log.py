@@ -18,7 +18,8 @@ from .exceptions import first_line
 logger = logging.getLogger(__name__)
 
 MESSAGE = "%(method)s %(path)s %(status)d in %(milliseconds).1f ms, user %(user)r"
-REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+# With \-, because ECMA-262 reads it from the OpenAPI document.
+REQUEST_ID = re.compile(r"[A-Za-z0-9._\-]{1,128}")
 
 request_id: ContextVar[str] = ContextVar("request_id")
 

@@ -16,7 +16,14 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 
 from tasks.models import Task
-from todo_backend.tests.processes import database_url, free_port, manage, manage_on_terminal, start_manage
+from todo_backend.tests.processes import (
+    database_url,
+    empty_postgresql,
+    free_port,
+    manage,
+    manage_on_terminal,
+    start_manage,
+)
 from todo_backend.tests.user import User
 
 pytestmark = pytest.mark.django_db(transaction=True, reset_sequences=True)
@@ -100,14 +107,9 @@ def sqlite(tmp_path: Path) -> Iterator[Existing]:
 
 @pytest.fixture
 def postgresql() -> Iterator[Existing]:
-    folder = connection.settings_dict["OPTIONS"]["host"]
-    with psycopg.connect(host=folder, user="postgres", dbname="postgres", autocommit=True) as administrator:
-        administrator.execute("DROP DATABASE IF EXISTS existing")
-        administrator.execute("CREATE DATABASE existing")
-    with psycopg.connect(
-        host=folder, user="postgres", dbname="existing", autocommit=True, options="-c timezone=UTC"
-    ) as database:
-        yield Existing("postgresql", f"postgresql:///existing?host={folder}&user=postgres", database)
+    url = empty_postgresql("existing")
+    with psycopg.connect(url, autocommit=True, options="-c timezone=UTC") as database:
+        yield Existing("postgresql", url, database)
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)])

@@ -1,36 +1,12 @@
 """What PostgreSQL's own log says each operation asked of it."""
 
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import connection
 from django.test import Client
 
-from todo_backend.tests.postgresql import LOG_NAME
-
 pytestmark = [pytest.mark.postgresql, pytest.mark.django_db(transaction=True)]
-
-
-@pytest.fixture
-def logged() -> Callable[[], Any]:
-    with connection.cursor() as cursor:
-        cursor.execute("SHOW data_directory")
-        log = Path(cursor.fetchone()[0]).parent / LOG_NAME
-
-    @contextmanager
-    def statements() -> Iterator[list[str]]:
-        """Statements that the server logged while the context lasted."""
-        start = log.stat().st_size
-        found: list[str] = []
-        yield found
-        text = log.read_bytes()[start:].decode()
-        found.extend(re.findall(r"LOG:  (?:statement|execute [^:]*): (.*)", text))
-
-    return statements
 
 
 Request = tuple[str, str, Any, int]

@@ -89,21 +89,26 @@ def manage_on_terminal(*arguments: str, keys: bytes = b"", **variables: str) -> 
 
 def database_url() -> str:
     """The tests' database, for a process that shares it."""
-    config = connection.settings_dict
-    if connection.vendor == "sqlite":
-        return f"sqlite:///{config['NAME']}"
-    return f"postgresql:///{config['NAME']}?host={config['OPTIONS']['host']}&user=postgres"
+    name = connection.settings_dict["NAME"]
+    return f"sqlite:///{name}" if connection.vendor == "sqlite" else postgresql_url(name)
+
+
+def postgresql_url(name: str) -> str:
+    """The URL of a database of `TEST_POSTGRESQL`."""
+    return f"postgresql:///{name}?host={connection.settings_dict['OPTIONS']['host']}&user=postgres"
+
+
+def empty_postgresql(name: str) -> str:
+    """The URL of a database of that name in `TEST_POSTGRESQL`, made anew."""
+    with psycopg.connect(postgresql_url("postgres"), autocommit=True) as administrator:
+        administrator.execute(f"DROP DATABASE IF EXISTS {name}".encode())
+        administrator.execute(f"CREATE DATABASE {name}".encode())
+    return postgresql_url(name)
 
 
 def empty_database(folder: Path) -> str:
     """The URL of a database of the kind that the tests run on: a file in the folder, or one of `TEST_POSTGRESQL`."""
-    if connection.vendor == "sqlite":
-        return f"sqlite:///{folder / 'todo.sqlite3'}"
-    host = connection.settings_dict["OPTIONS"]["host"]
-    with psycopg.connect(host=host, user="postgres", dbname="postgres", autocommit=True) as administrator:
-        administrator.execute("DROP DATABASE IF EXISTS served")
-        administrator.execute("CREATE DATABASE served")
-    return f"postgresql:///served?host={host}&user=postgres"
+    return f"sqlite:///{folder / 'todo.sqlite3'}" if connection.vendor == "sqlite" else empty_postgresql("served")
 
 
 def free_port() -> int:

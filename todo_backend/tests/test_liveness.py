@@ -1,8 +1,6 @@
 """Connections that were cut while idle are noticed before they are used, without a round trip for each request."""
 
-import re
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 from time import monotonic
 from typing import Any
 
@@ -12,11 +10,9 @@ from django.core.signals import request_started
 from django.db import close_old_connections, connection
 
 from todo_backend.postgresql import base
-from todo_backend.tests.postgresql import LOG_NAME
+from todo_backend.tests.processes import database_url
 
 pytestmark = [pytest.mark.postgresql, pytest.mark.django_db(transaction=True)]
-
-Statements = Callable[[], list[str]]
 
 
 @pytest.fixture(autouse=True)
@@ -31,38 +27,20 @@ def as_served() -> Iterator[None]:
     request_started.disconnect(look_at_old_connections)
 
 
-@pytest.fixture
-def statements() -> Statements:
-    """What the server has logged since the last call."""
-    with connection.cursor() as cursor:
-        cursor.execute("SHOW data_directory")
-        log = Path(cursor.fetchone()[0]).parent / LOG_NAME
-    seen = log.stat().st_size
-
-    def found() -> list[str]:
-        nonlocal seen
-        text = log.read_bytes()[seen:].decode()
-        seen += len(text.encode())
-        return re.findall(r"LOG:  (?:statement|execute [^:]*): (\w+)", text)
-
-    return found
-
-
 def cut_all_others() -> None:
-    host = connection.settings_dict["OPTIONS"]["host"]
-    with psycopg.connect(host=host, user="postgres", dbname="postgres") as administrator:
+    with psycopg.connect(database_url()) as administrator:
         administrator.execute(
             "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
             " WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
         )
 
 
-def test_a_connection_in_use_is_not_asked_whether_it_lives(ada: Any, statements: Statements) -> None:
+def test_a_connection_in_use_is_not_asked_whether_it_lives(ada: Any, logged: Any) -> None:
     ada("GET", "/api/tasks")
-    statements()
-    for _ in range(5):
-        assert ada("GET", "/api/tasks").status_code == 200
-    assert statements() == ["SELECT"] * 5
+    with logged() as statements:
+        for _ in range(5):
+            assert ada("GET", "/api/tasks").status_code == 200
+    assert [statement.split()[0] for statement in statements] == ["SELECT"] * 5
 
 
 def test_one_that_was_cut_while_idle_costs_no_request(ada: Any) -> None:
@@ -85,19 +63,15 @@ def test_one_that_this_side_closed_is_replaced(ada: Any) -> None:
         assert ada("GET", "/api/tasks").status_code == 200
 
 
-def test_after_a_minute_and_after_an_error_it_is_asked(
-    ada: Any, statements: Statements, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_after_a_minute_and_after_an_error_it_is_asked(ada: Any, logged: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def count_of_statements() -> int:
+        with logged() as statements:
+            ada("GET", "/api/tasks")
+        return len(statements)
+
     ada("GET", "/api/tasks")
-    statements()
     now = monotonic()
     monkeypatch.setattr(base, "monotonic", lambda: now + base.TRUSTED_FOR + 1)
-    ada("GET", "/api/tasks")
-    assert len(statements()) == 2
-    ada("GET", "/api/tasks")
-    assert len(statements()) == 1
+    assert [count_of_statements(), count_of_statements()] == [2, 1]
     connection.errors_occurred = True
-    ada("GET", "/api/tasks")
-    assert len(statements()) == 2
-    ada("GET", "/api/tasks")
-    assert len(statements()) == 1
+    assert [count_of_statements(), count_of_statements()] == [2, 1]

@@ -40,9 +40,6 @@ def log(console: logging.Handler, monkeypatch: pytest.MonkeyPatch) -> Log:
     return lambda: [moment.sub("", line) for line in stream.getvalue().split("\n")[:-1]]
 
 
-ORIGIN = {"Origin": "http://localhost:3000"}
-
-
 @pytest.mark.parametrize(
     ("method", "path", "body", "headers", "line"),
     [
@@ -61,7 +58,7 @@ ORIGIN = {"Origin": "http://localhost:3000"}
             "OPTIONS",
             "/api/tasks",
             None,
-            {**ORIGIN, "Access-Control-Request-Method": "POST"},
+            {"Origin": "http://localhost:3000", "Access-Control-Request-Method": "POST"},
             "OPTIONS /api/tasks 200 in T ms, user None",
         ),
         ("GET", "/healthz", None, {}, "GET /healthz 200 in T ms, user None"),
@@ -140,11 +137,10 @@ def refusing_table() -> None:
 @pytest.fixture(params=["text", "json"])
 def log_format(
     request: pytest.FixtureRequest, settings: Any, console: logging.Handler, monkeypatch: pytest.MonkeyPatch
-) -> str:
+) -> None:
     # A copy, because it is taken apart.
     formatter = DictConfigurator({}).configure_formatter({**settings.LOGGING["formatters"][request.param]})
     monkeypatch.setattr(console, "formatter", formatter)
-    return str(request.param)
 
 
 def refuse_while_refused(execute: Any, *args: Any) -> Any:
@@ -156,7 +152,7 @@ def refuse_while_refused(execute: Any, *args: Any) -> Any:
 
 @pytest.mark.parametrize("wrapper", [lambda execute, *args: execute(*args), refuse_while_refused])
 def test_what_the_database_refuses_is_logged_without_what_the_user_wrote(
-    wrapper: Any, ada: Any, log: Log, log_format: str, refusing_table: None
+    wrapper: Any, ada: Any, log: Log, log_format: None, refusing_table: None
 ) -> None:
     """PostgreSQL's error ends in `DETAIL:  Failing row contains (7, ada, private thought, …`."""
     with connection.execute_wrapper(wrapper):
@@ -195,7 +191,7 @@ def test_an_error_outside_the_views_is_logged_with_its_id_and_without_the_query(
     settings: Any,
     monkeypatch: pytest.MonkeyPatch,
     log: Log,
-    log_format: str,
+    log_format: None,
 ) -> None:
     monkeypatch.setattr("todo_backend.tests.test_errors.failing_middleware.error", error, raising=False)
     settings.MIDDLEWARE = [*settings.MIDDLEWARE, "todo_backend.tests.test_errors.failing_middleware"]

@@ -6,8 +6,8 @@ import json
 import re
 import socket
 import sqlite3
-import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,12 @@ def raw_request(address: str, head: bytes, body: bytes = b"") -> bytes:
         while part := client.recv(65536):
             answer += part
     return answer
+
+
+def at_once(count: int, call: Callable[[int], Any]) -> list[Any]:
+    """What the calls return, each in a thread of its own and with its number."""
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(call, range(count)))
 
 
 @pytest.fixture(scope="module")
@@ -116,11 +122,7 @@ def test_its_log_has_each_request_once_and_nothing_private(log_format: str, data
                 request(address, "PATCH", headers["location"], "{private: 1}", **sent)
                 request(address, "GET", headers["location"], **{**sent, "Authorization": f"Bearer {token}private"})
 
-        threads = [threading.Thread(target=use, args=[user]) for user in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        at_once(4, use)
     text = log.read_text()
     for private in ["private", SECRET, *TOKEN.split(".")]:
         assert private not in text
@@ -247,15 +249,7 @@ def test_the_page_and_its_assets_are_served_with_debug_off(address: str) -> None
 
 def test_the_document_is_the_same_for_all_who_ask_at_the_start(tmp_path: Path, database_url: str) -> None:
     with server(tmp_path / "log", DATABASE_URL=database_url) as address:
-        answers: list[tuple[int, Any]] = []
-        threads = [
-            threading.Thread(target=lambda: answers.append(request(address, "GET", "/api/schema")[0::2]))
-            for _ in range(16)
-        ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        answers = at_once(16, lambda _: request(address, "GET", "/api/schema")[0::2])
     assert answers == [(200, answers[0][1])] * 16
 
 
@@ -263,17 +257,8 @@ def test_many_clients_at_once_are_served(address: str) -> None:
     """On SQLite, too, where one writes at a time and the others wait."""
     task = request(address, "POST", "/api/tasks", '{"title": "x"}', **JSON)[2]
     path = f"/api/tasks/{task['id']}/complete"
-    answers: list[int] = []
-
-    def toggle() -> None:
-        answers.extend(request(address, "PATCH", path)[0] for _ in range(10))
-
-    threads = [threading.Thread(target=toggle) for _ in range(11)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert answers == [200] * 110
+    answers = at_once(11, lambda _: [request(address, "PATCH", path)[0] for _ in range(10)])
+    assert answers == [[200] * 10] * 11
     assert request(address, "GET", f"/api/tasks/{task['id']}")[2]["completed"] is False
 
 

@@ -3,9 +3,9 @@ from argparse import ArgumentParser
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
-from django.db import Error
 from tqdm import tqdm
 
+from tasks.management.errors import one_line_errors
 from tasks.models import Task, TaskQuerySet
 
 BATCH_SIZE = 1000
@@ -26,15 +26,8 @@ class Command(BaseCommand):
     def handle(self, *args: Any, sub: str, yes: bool, **options: Any) -> None:
         if not sub.strip():
             raise CommandError("SUB must not be blank.")
-        try:
+        with one_line_errors("The database"):
             self.delete(sub, yes=yes)
-        except KeyboardInterrupt:
-            raise CommandError("Interrupted. Run it again for the rest.") from None
-        # What is not UTF-8 on the command line cannot be sent to a database.
-        except (Error, UnicodeEncodeError) as exc:
-            # PostgreSQL's further lines quote the statement.
-            message = str(exc).partition("\n")[0]
-            raise CommandError(f"The database: {message}") from exc
 
     def delete(self, sub: str, *, yes: bool) -> None:
         tasks = Task.objects.for_user(sub)

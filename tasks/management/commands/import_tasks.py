@@ -1,20 +1,20 @@
 from argparse import ArgumentParser
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import dj_database_url
-from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError
-from django.db import DEFAULT_DB_ALIAS, DataError, Error, IntegrityError, connection, reset_queries, transaction
+from django.db import DEFAULT_DB_ALIAS, DataError, IntegrityError, connection, reset_queries, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import CursorWrapper
 from django.db.utils import ConnectionHandler
 from tqdm import tqdm
 
+from tasks.management.errors import first_line, one_line_errors
 from tasks.models import Task
 
 BATCH_SIZE = 1000
@@ -43,11 +43,8 @@ class Command(BaseCommand):
         parser.add_argument("--dry-run", action="store_true", help="try each batch of rows and take it back")
 
     def handle(self, *args: Any, url: str, table: str | None, dry_run: bool, **options: Any) -> None:
-        try:
-            with one_line_errors("The database"), closing(connection_to(url)) as source_connection:
-                self.import_from(Source(source_connection, table), dry_run=dry_run)
-        except KeyboardInterrupt:
-            raise CommandError("Interrupted. Run it again for the rest.") from None
+        with one_line_errors("The database"), closing(connection_to(url)) as source_connection:
+            self.import_from(Source(source_connection, table), dry_run=dry_run)
 
     def import_from(self, source: "Source", *, dry_run: bool) -> None:
         read = imported = left = 0
@@ -77,20 +74,6 @@ class Command(BaseCommand):
                 self.stdout.write(f"{pk}: {reason}")
             # Before anything that goes to standard error.
             self.stdout.flush()
-
-
-@contextmanager
-def one_line_errors(subject: str) -> Iterator[None]:
-    """Raises a database's error as a `CommandError` of its first line, for the others quote rows and statements."""
-    try:
-        yield
-    # What is not UTF-8 on the command line cannot be sent to a database.
-    except (Error, ImproperlyConfigured, UnicodeEncodeError) as exc:
-        raise CommandError(f"{subject}: {first_line(exc)}") from exc
-
-
-def first_line(exc: Exception) -> str:
-    return str(exc).partition("\n")[0]
 
 
 def connection_to(url: str) -> BaseDatabaseWrapper:
