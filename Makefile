@@ -18,8 +18,9 @@ run: .venv/installed port .env
 	@echo
 	$(PYTHON) manage.py runserver $(PORT)
 
+serve: export GRANIAN_BLOCKING_THREADS = $(THREADS)
 serve: .venv/installed port
-	$(PYTHON) -m granian --interface wsgi --http 1 --no-ws --host 0.0.0.0 --port $(PORT) --workers $(WORKERS) --blocking-threads $(THREADS) --workers-kill-timeout 10 todo_backend.wsgi:application
+	$(PYTHON) -m granian --interface wsgi --http 1 --no-ws --host 0.0.0.0 --port $(PORT) --workers $(WORKERS) --workers-kill-timeout 10 todo_backend.wsgi:application
 
 test: .venv/installed-dev
 	$(PYTHON) -m pytest

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.core.signals import request_started
+from django.db import close_old_connections, connection
 
 from tasks.models import Task
 from todo_backend.tests.postgresql import LOG_NAME
@@ -26,6 +27,18 @@ def bob() -> User:
 def rows() -> Any:
     """All rows as they are in the database, to be taken before and after."""
     return lambda: list(Task.objects.order_by("id").values())
+
+
+@pytest.fixture
+def as_served() -> Iterator[None]:
+    """Old connections are looked at when a request starts, which Django's test client leaves out by their name."""
+
+    def look_at_old_connections(**kwargs: object) -> None:
+        close_old_connections()
+
+    request_started.connect(look_at_old_connections)
+    yield
+    request_started.disconnect(look_at_old_connections)
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import logging
 from typing import Any
 
-from django.db import DatabaseError, InterfaceError, OperationalError, ProgrammingError, connection
+from django.db import DatabaseError, InterfaceError, InternalError, OperationalError, ProgrammingError, connection
 from django.http import Http404, JsonResponse
 from rest_framework import status
 from rest_framework.exceptions import APIException, NotFound, ValidationError
@@ -58,8 +58,9 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> JsonResponse:
     if is_unmigrated(exc):
         logger.error("The database lacks a table or a column: run `manage.py migrate`. %s", first_line(exc))
         return unavailable(context["request"])
-    # SQLite has nothing more special than DatabaseError for a file that is no database.
-    if isinstance(exc, (OperationalError, InterfaceError)) or type(exc) is DatabaseError:
+    # PostgreSQL raises InternalError where it is read-only. SQLite has nothing more special than DatabaseError for a
+    # file that is no database.
+    if isinstance(exc, (OperationalError, InterfaceError, InternalError)) or type(exc) is DatabaseError:
         logger.error("The database cannot be used: %s", first_line(exc))
         return unavailable(context["request"])
     logger.error("Internal server error.", exc_info=exc)

@@ -2,11 +2,13 @@ import logging
 from collections.abc import Callable
 
 from corsheaders.middleware import CorsMiddleware
+from django.conf import settings
 from django.core.exceptions import DisallowedHost
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
 from .exceptions import error_response
+from .postgresql.connection import within
 
 logger = logging.getLogger(__name__)
 
@@ -64,6 +66,16 @@ def allowed_host(get_response: View) -> View:
         if request.path_info not in ("/healthz", "/readyz") and not has_allowed_host(request):
             return error_response(400, "This Host is not among ALLOWED_HOSTS.")
         return get_response(request)
+
+    return middleware
+
+
+def database_deadline(get_response: View) -> View:
+    """Bounds what a request waits for PostgreSQL."""
+
+    def middleware(request: HttpRequest) -> HttpResponseBase:
+        with within(settings.DATABASE_DEADLINE):
+            return get_response(request)
 
     return middleware
 

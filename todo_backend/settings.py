@@ -216,6 +216,7 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "todo_backend.middleware.optional_trailing_slash",
     "todo_backend.middleware.allowed_host",
+    "todo_backend.middleware.database_deadline",
     "whitenoise.middleware.WhiteNoiseMiddleware",
 ]
 ROOT_URLCONF = "todo_backend.urls"
@@ -230,6 +231,15 @@ DATABASE_ROUTERS = ["todo_backend.database_router.NoAuthTables"]
 # The router alone would still record their migrations in django_migrations.
 MIGRATION_MODULES = {"auth": None, "contenttypes": None}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# How many threads of the server may wait for the database at once: all but one, which answers probes when it hangs.
+# Granian takes the number of its threads from the same variable.
+try:
+    DATABASE_TURNS = max(1, int(os.environ.get("GRANIAN_BLOCKING_THREADS") or 16) - 1)
+except ValueError:
+    raise ImproperlyConfigured("GRANIAN_BLOCKING_THREADS must be a number.") from None
+# Seconds for the database to answer all that one request asks of it
+DATABASE_DEADLINE = 9
 
 # Bytes of a request's body; todo_backend.permissions.BodyFits answers 413 beyond it.
 DATA_UPLOAD_MAX_MEMORY_SIZE = 64 * 1024

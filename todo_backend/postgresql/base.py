@@ -2,16 +2,24 @@
 
 import select
 from time import monotonic
+from typing import Any
 
 from django.db.backends.postgresql import base
 from psycopg.pq import TransactionStatus
 
+from .connection import Connection, connect, within
+
 # Seconds; a firewall between forgets a connection without a word, though not one that is in use.
 TRUSTED_FOR = 60
+# Seconds, after which a connection is rather made anew
+CHECKED_WITHIN = 0.6
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
     alive_at = 0.0
+
+    def get_new_connection(self, conn_params: dict[str, Any]) -> Connection:
+        return connect(**conn_params)
 
     def init_connection_state(self) -> None:
         super().init_connection_state()
@@ -24,7 +32,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
         connection sends something first. Never raises, because Django asks before anything that could answer.
         """
         trusted = not self.errors_occurred and monotonic() - self.alive_at < TRUSTED_FOR
-        usable = bool(trusted and self.is_quiet()) or super().is_usable()
+        usable = bool(trusted and self.is_quiet()) or self.answers()
         if usable:
             self.alive_at = monotonic()
         return usable
@@ -36,3 +44,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
         poll = select.poll()
         poll.register(self.connection.pgconn.socket, select.POLLIN)
         return not poll.poll(0)
+
+    def answers(self) -> bool:
+        with within(CHECKED_WITHIN):
+            return super().is_usable()

@@ -121,14 +121,14 @@ def serve_command(port: int) -> list[str]:
     """What `make serve` runs, read from the Makefile, so that the tests serve as production does."""
     makefile = (settings.BASE_DIR / "Makefile").read_text()
     [recipe] = [line for line in makefile.splitlines() if "-m granian" in line]
-    values = {"PYTHON": sys.executable, "PORT": str(port), "WORKERS": "1", "THREADS": "4"}
+    values = {"PYTHON": sys.executable, "PORT": str(port), "WORKERS": "1"}
     return [re.sub(r"\$\((\w+)\)", lambda match: values[match[1]], word) for word in recipe.split()]
 
 
 def server(log: Path, **variables: str) -> AbstractContextManager[str]:
     """The production server; yields its address. What it prints goes to `log`."""
     port = free_port()
-    return serving(serve_command(port), port, log, variables)
+    return serving(serve_command(port), port, log, {"GRANIAN_BLOCKING_THREADS": "4", **variables})
 
 
 @contextmanager

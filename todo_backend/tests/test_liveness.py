@@ -1,30 +1,16 @@
 """Connections that were cut while idle are noticed before they are used, without a round trip for each request."""
 
-from collections.abc import Iterator
 from time import monotonic
 from typing import Any
 
 import psycopg
 import pytest
-from django.core.signals import request_started
-from django.db import close_old_connections, connection
+from django.db import connection
 
 from todo_backend.postgresql import base
 from todo_backend.tests.processes import database_url
 
-pytestmark = [pytest.mark.postgresql, pytest.mark.django_db(transaction=True)]
-
-
-@pytest.fixture(autouse=True)
-def as_served() -> Iterator[None]:
-    """Old connections are looked at when a request starts, which Django's test client leaves out by their name."""
-
-    def look_at_old_connections(**kwargs: object) -> None:
-        close_old_connections()
-
-    request_started.connect(look_at_old_connections)
-    yield
-    request_started.disconnect(look_at_old_connections)
+pytestmark = [pytest.mark.postgresql, pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("as_served")]
 
 
 def cut_all_others() -> None:

@@ -11,6 +11,7 @@ from django.test import Client
 
 pytestmark = [pytest.mark.postgresql, pytest.mark.django_db(transaction=True)]
 
+UNAVAILABLE = {"detail": "The database cannot be reached."}
 UNKNOWN = {"detail": "The connection to the database broke; whether the change was made is unknown."}
 
 
@@ -73,7 +74,7 @@ def test_a_read_whose_connection_breaks_may_be_tried_again(suffix: str, ada: Any
     path = "/api/tasks" + suffix.format(id=ada.task()["id"])
     response = answer_of_a_cut_request(lambda: ada("GET", path))
     assert response.status_code == 503
-    assert response.json() == {"detail": "The database cannot be reached."}
+    assert response.json() == UNAVAILABLE
     assert int(response["Retry-After"]) > 0
 
 
@@ -84,7 +85,7 @@ def test_readiness_follows_the_database_and_liveness_does_not(monkeypatch: pytes
     assert Client().get("/readyz").status_code == 503
     assert Client().get("/healthz").status_code == 200
     response = ada("POST", "/api/tasks", {"title": "x"})
-    assert (response.status_code, response.json()) == (503, {"detail": "The database cannot be reached."})
+    assert (response.status_code, response.json()) == (503, UNAVAILABLE)
     assert int(response["Retry-After"]) > 0
     monkeypatch.undo()
     assert Client().get("/readyz").status_code == 200

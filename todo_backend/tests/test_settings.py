@@ -23,6 +23,7 @@ UNUSABLE: dict[str, tuple[str, dict[str, str]]] = {
     "a DEBUG of maybe": ("DEBUG", {"DEBUG": "maybe"}),
     "a DEBUG of 1": ("DEBUG", {"DEBUG": "1"}),
     "an unknown LOG_LEVEL": ("LOG_LEVEL", {"LOG_LEVEL": "LOUD"}),
+    "threads that are no number": ("GRANIAN_BLOCKING_THREADS", {"GRANIAN_BLOCKING_THREADS": "many"}),
     "an unknown LOG_FORMAT": ("LOG_FORMAT", {"LOG_FORMAT": "xml"}),
     "a secret that is a public key": (
         "BETTER_AUTH_SECRET",
@@ -232,6 +233,9 @@ SETTINGS: list[tuple[str, Any, dict[str, str]]] = [
     ("SECRET_KEY", "x", {"SECRET_KEY": "x"}),
     ("LOGGING['root']['level']", "INFO", {}),
     ("LOGGING['root']['level']", "WARNING", {"LOG_LEVEL": "warning"}),
+    ("DATABASE_TURNS", 15, {}),
+    ("DATABASE_TURNS", 3, {"GRANIAN_BLOCKING_THREADS": "4"}),
+    ("DATABASE_TURNS", 1, {"GRANIAN_BLOCKING_THREADS": "1"}),
     ("LOGGING['handlers']['console']['formatter']", "text", {}),
     ("LOGGING['handlers']['console']['formatter']", "json", {"LOG_FORMAT": "JSON"}),
     ("DATABASES['default']['ENGINE']", "django.db.backends.sqlite3", {}),
