@@ -20,7 +20,7 @@ run: .venv/installed port .env
 
 serve: export GRANIAN_BLOCKING_THREADS = $(THREADS)
 serve: .venv/installed port
-	$(PYTHON) -m granian --interface wsgi --http 1 --no-ws --host 0.0.0.0 --port $(PORT) --workers $(WORKERS) --workers-kill-timeout 10 todo_backend.wsgi:application
+	$(PYTHON) -m granian --interface wsgi --http 1 --no-ws --host 0.0.0.0 --port $(PORT) --workers $(WORKERS) --workers-kill-timeout 15 --respawn-failed-workers todo_backend.wsgi:application
 
 test: .venv/installed-dev
 	$(PYTHON) -m pytest
