@@ -50,10 +50,8 @@ def unprivileged_user() -> dict[str, Any]:
     return {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
 
 
-@contextmanager
-def temporary_postgresql() -> Iterator[Path]:
-    """Runs a server while the context lasts; yields the folder of its socket, which has its log, too."""
-    folder = Path(tempfile.mkdtemp(prefix="pg-"))
+def make_cluster(folder: Path) -> tuple[Path, dict[str, Any]]:
+    """Makes `folder/data`, owned by whoever may run it; returns the binaries' folder and arguments for `subprocess`."""
     user = unprivileged_user()
     binaries = find_binaries()
     if user:
@@ -64,23 +62,22 @@ def temporary_postgresql() -> Iterator[Path]:
                 shutil.copytree(packages / package, folder / package, symlinks=True)
             binaries = folder / binaries.relative_to(packages)
         shutil.chown(folder, user["user"], user["group"])
-    data = folder / "data"
     options = {"cwd": folder, **user}
+    initdb = [binaries / "initdb", "-D", folder / "data", "-U", "postgres", "-A", "trust", "-E", "UTF8"]
+    subprocess.run([*initdb, "--locale=C", "--no-sync"], check=True, stdout=subprocess.DEVNULL, **options)
+    return binaries, options
+
+
+@contextmanager
+def temporary_postgresql() -> Iterator[Path]:
+    """Runs a server while the context lasts; yields the folder of its socket, which has its log, too."""
+    folder = Path(tempfile.mkdtemp(prefix="pg-"))
     try:
-        subprocess.run(
-            [binaries / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"],
-            check=True,
-            stdout=subprocess.DEVNULL,
-            **options,
-        )
+        binaries, options = make_cluster(folder)
         settings = {"listen_addresses": "", "fsync": "off", "max_connections": 200, "log_statement": "all"}
+        arguments = ["-D", folder / "data", "-k", folder, *(f"--{name}={settings[name]}" for name in settings)]
         with (folder / LOG_NAME).open("wb") as log:
-            server = subprocess.Popen(
-                [binaries / "postgres", "-D", data, "-k", folder, *(f"--{name}={settings[name]}" for name in settings)],
-                stdout=log,
-                stderr=log,
-                **options,
-            )
+            server = subprocess.Popen([binaries / "postgres", *arguments], stdout=log, stderr=log, **options)
         try:
             wait_until_ready(folder, server)
             yield folder

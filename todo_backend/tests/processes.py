@@ -117,11 +117,11 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def serve_command(port: int) -> list[str]:
+def serve_command(port: int, *, workers: int = 1) -> list[str]:
     """What `make serve` runs, read from the Makefile, so that the tests serve as production does."""
     makefile = (settings.BASE_DIR / "Makefile").read_text()
     [recipe] = [line for line in makefile.splitlines() if "-m granian" in line]
-    values = {"PYTHON": sys.executable, "PORT": str(port), "WORKERS": "1"}
+    values = {"PYTHON": sys.executable, "PORT": str(port), "WORKERS": str(workers)}
     return [re.sub(r"\$\((\w+)\)", lambda match: values[match[1]], word) for word in recipe.split()]
 
 

@@ -1,0 +1,86 @@
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from todo_backend.tests.postgresql import forget_libpq_variables
+
+from .load import Load, Outcome
+from .servers import Backend, Pgbouncer, Postgresql
+
+TITLES = "requests answered 503+wait 503 lost wrong slowest fault back tasks present".split()
+ROWS = pytest.StashKey[list[str]]()
+
+Report = Callable[..., None]
+
+
+@pytest.fixture(scope="session")
+def folder() -> Iterator[Path]:
+    """Where PostgreSQL may enter, too, who does not run as root."""
+    folder = Path(tempfile.mkdtemp(prefix="faults-"))
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def postgresql(folder: Path) -> Iterator[Postgresql]:
+    forget_libpq_variables()
+    with Postgresql(folder) as postgresql:
+        postgresql.make_database()
+        yield postgresql
+
+
+@pytest.fixture(scope="session")
+def pooler(postgresql: Postgresql) -> Iterator[Pgbouncer]:
+    with Pgbouncer(postgresql) as pooler:
+        yield pooler
+
+
+@pytest.fixture(scope="session")
+def direct(folder: Path, postgresql: Postgresql) -> Iterator[Backend]:
+    """The production server, connected to PostgreSQL."""
+    with Backend(folder, postgresql.url()) as backend:
+        yield backend
+
+
+@pytest.fixture(scope="session")
+def pooled(folder: Path, pooler: Pgbouncer) -> Iterator[Backend]:
+    """The production server, connected to the pooler."""
+    with Backend(folder, pooler.url) as backend:
+        yield backend
+
+
+@pytest.fixture(params=["direct", "pooled"])
+def backend(request: pytest.FixtureRequest) -> Any:
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture
+def report(request: pytest.FixtureRequest, postgresql: Postgresql) -> Report:
+    """Compares the ledgers with the database, and adds a line of counts to the table that is printed at the end."""
+
+    def add(load: Load, fault: float = 0, back: float = 0) -> None:
+        try:
+            load.verify(postgresql)
+        finally:
+            counts = load.counts()
+            numbers = [counts.total(), *(counts[outcome] for outcome in OUTCOMES)]
+            seconds = [f"{value:.1f} s" for value in (load.slowest(), fault, back)]
+            cells = [*map(str, numbers), *seconds, str(load.acknowledged), str(load.present)]
+            name = request.node.name.removeprefix("test_").replace("_", " ")
+            request.config.stash.setdefault(ROWS, []).append("".join(f"{cell:>9}" for cell in cells) + f"  {name}")
+
+    return add
+
+
+OUTCOMES = (Outcome.ANSWERED, Outcome.REFUSED, Outcome.UNKNOWN, Outcome.LOST, Outcome.WRONG)
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    terminalreporter.section("counts")
+    terminalreporter.write_line("".join(f"{title:>9}" for title in TITLES))
+    for row in config.stash.get(ROWS, []):
+        terminalreporter.write_line(row)

@@ -1,0 +1,92 @@
+"""What `DATABASE_URL` leads to: a server as Neon's, one that refuses the password, one that does not answer."""
+
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+from .conftest import Report
+from .load import Load, Outcome
+from .servers import PASSWORD, Backend, Postgresql, get, stable_port
+
+WRONG_PASSWORD = "wr@ng/" + PASSWORD[::-1]
+
+
+def test_an_address_as_neon_shows_it_works(postgresql: Postgresql, direct: Backend, report: Report) -> None:
+    """`migrate` was run with it, too. libpq refuses what is without TLS, SCRAM and the binding of one to the other."""
+    assert postgresql.url().endswith("/todo?sslmode=require&channel_binding=require")
+    load = Load(direct)
+    load.each(steps=20)
+    report(load)
+    assert load.counts() == {Outcome.ANSWERED: len(load.records)}
+    of_todo = "FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE usename = 'todo'"
+    assert postgresql.query(f"SELECT DISTINCT ssl {of_todo} AND application_name = ''") == [(True,)]
+    [(stored,)] = postgresql.query("SELECT rolpassword FROM pg_authid WHERE rolname = 'todo'")
+    assert stored.startswith("SCRAM-SHA-256$")
+
+
+@contextmanager
+def refusing() -> Iterator[int]:
+    yield stable_port()
+
+
+@contextmanager
+def silent() -> Iterator[int]:
+    """The kernel accepts, and nobody answers."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield int(listener.getsockname()[1])
+
+
+@contextmanager
+def full() -> Iterator[int]:
+    """Not even the kernel answers."""
+    with ExitStack() as stack:
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        for _ in range(3):
+            client = stack.enter_context(socket.socket())
+            client.setblocking(False)
+            client.connect_ex(listener.getsockname())
+        yield int(listener.getsockname()[1])
+
+
+@pytest.mark.parametrize("address", [refusing, silent, full])
+def test_a_database_that_cannot_be_reached_is_503(
+    address: Callable[[], AbstractContextManager[int]],
+    postgresql: Postgresql,
+    direct: Backend,
+    folder: Path,
+    report: Report,
+) -> None:
+    with address() as port, Backend(folder, postgresql.url(port=port)) as backend:
+        load = Load(backend)
+        load.each(steps=1)
+        assert get(backend.port, "/healthz")[0] == 200
+        status, seconds = get(backend.port, "/readyz")
+    counts = load.counts()
+    load.connect(direct)
+    report(load)
+    assert counts == {Outcome.REFUSED: 12}
+    assert max(load.slowest(), seconds) <= 6
+    assert status == 503
+
+
+def test_a_wrong_password_is_503_and_in_no_log(
+    postgresql: Postgresql, direct: Backend, folder: Path, report: Report
+) -> None:
+    backend = Backend(folder, postgresql.url(WRONG_PASSWORD))
+    with backend:
+        load = Load(backend)
+        load.each(steps=3)
+        assert get(backend.port, "/readyz")[0] == 503
+    counts = load.counts()
+    load.connect(direct)
+    report(load)
+    assert counts == {Outcome.REFUSED: 36}
+    log = backend.log.read_text()
+    assert "password authentication failed" in log
+    for password in (WRONG_PASSWORD, PASSWORD):
+        assert password not in log
+        assert quote(password, safe="") not in log

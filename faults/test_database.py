@@ -1,0 +1,128 @@
+"""The database goes away, hangs or is locked, under load."""
+
+import time
+from contextlib import closing
+
+import pytest
+from todo_backend.tests.processes import SECRET
+from todo_backend.tests.tokens import claims, sign
+
+from .conftest import Report
+from .load import Load, Outcome
+from .servers import Backend, Postgresql, get, wait_until
+from .watch import Fault, Probe
+
+BACK_WITHIN = 5
+
+
+def test_killed_under_load_it_costs_its_own_time(backend: Backend, postgresql: Postgresql, report: Report) -> None:
+    with Load(backend) as load:
+        time.sleep(1)
+        with Fault() as fault:
+            postgresql.kill()
+            time.sleep(4)
+            postgresql.start()
+        time.sleep(BACK_WITHIN + 1)
+    report(load, fault.seconds, load.back_after(fault.end))
+    counts = load.counts()
+    assert counts[Outcome.REFUSED] > 0
+    assert counts[Outcome.LOST] == 0
+    assert load.back_after(fault.end) <= BACK_WITHIN
+    assert load.slowest() <= 6
+
+
+def test_connections_cut_while_idle_cost_no_request(backend: Backend, postgresql: Postgresql, report: Report) -> None:
+    load = Load(backend)
+    cut = 0
+    for _ in range(10):
+        load.each(steps=3)
+        cut += postgresql.terminate_connections()
+    load.each(steps=3)
+    report(load)
+    assert cut > 10
+    assert load.counts()[Outcome.ANSWERED] == len(load.records)
+
+
+def test_connections_cut_under_load_cost_what_was_under_way(
+    backend: Backend, postgresql: Postgresql, report: Report
+) -> None:
+    cuts = 20
+    with Load(backend) as load:
+        for _ in range(cuts):
+            time.sleep(0.2)
+            postgresql.terminate_connections()
+        last = time.monotonic()
+        time.sleep(1)
+    report(load, back=load.back_after(last))
+    counts = load.counts()
+    assert counts[Outcome.LOST] == 0
+    assert len(load.records) - counts[Outcome.ANSWERED] <= cuts * len(load.users)
+    assert load.back_after(last) <= 1
+
+
+def test_while_it_hangs_requests_end_and_the_process_shows_its_life(
+    backend: Backend, postgresql: Postgresql, report: Report
+) -> None:
+    """With more clients than the server has threads."""
+    with Load(backend, users=40, pace=3) as load, Probe(backend, "/healthz") as live, Probe(backend, "/readyz") as ready:
+        time.sleep(1)
+        with Fault() as fault, postgresql.paused():
+            time.sleep(12)
+            assert get(backend.port, "/readyz")[0] == 503
+        time.sleep(BACK_WITHIN + 1)
+    report(load, fault.seconds, load.back_after(fault.end))
+    counts = load.counts()
+    assert counts[Outcome.REFUSED] + counts[Outcome.UNKNOWN] > 0
+    assert counts[Outcome.LOST] == 0
+    assert load.back_after(fault.end) <= BACK_WITHIN
+    assert load.slowest() <= 10
+    assert live.statuses() == {200}
+    assert live.slowest() <= 2
+    assert ready.statuses(fault.end + BACK_WITHIN) == {200}
+    assert ready.slowest() <= 10
+
+
+def test_while_the_table_is_locked_requests_end(backend: Backend, postgresql: Postgresql, report: Report) -> None:
+    with Load(backend) as load, Probe(backend, "/healthz") as live:
+        time.sleep(1)
+        with Fault() as fault, postgresql.locked():
+            time.sleep(12)
+        time.sleep(BACK_WITHIN + 1)
+    report(load, fault.seconds, load.back_after(fault.end))
+    counts = load.counts()
+    assert counts[Outcome.REFUSED] > 0
+    assert counts[Outcome.LOST] == 0
+    assert load.back_after(fault.end) <= BACK_WITHIN
+    assert load.slowest() <= 10
+    assert live.statuses() == {200}
+    assert live.slowest() <= 2
+
+
+def test_a_locked_row_costs_only_those_who_write_it(backend: Backend, postgresql: Postgresql, report: Report) -> None:
+    owner = Load(backend, users=1)
+    [user] = owner.users
+    user.create()
+    wait_until(lambda: user.unanswered == {} or user.repeat(next(iter(user.unanswered))), "a task is made")
+    [pk] = user.tasks
+    with Load(backend) as others:
+        with Fault() as fault, postgresql.locked(f"SELECT FROM tasks_task WHERE id = {pk} FOR UPDATE"):
+            user.get(pk)
+            assert owner.counts() == {Outcome.ANSWERED: len(owner.records)}
+            user.update(pk)
+            [record] = [record for record in owner.records if record.outcome is not Outcome.ANSWERED]
+            assert record.outcome in (Outcome.REFUSED, Outcome.UNKNOWN)
+            assert record.end - record.start <= 10
+    report(others, fault.seconds)
+    report(owner, fault.seconds)
+    assert others.counts()[Outcome.ANSWERED] == len(others.records)
+
+
+def test_twelve_users_at_once_share_two_connections(pooled: Backend, postgresql: Postgresql, report: Report) -> None:
+    with Load(pooled, users=12, pace=1000) as load:
+        connections = []
+        for _ in range(10):
+            time.sleep(0.5)
+            connections.append(len(postgresql.connections()))
+    report(load)
+    assert max(connections) <= 2
+    assert load.counts()[Outcome.ANSWERED] == len(load.records)

@@ -1,0 +1,49 @@
+"""Server processes that die, and instances that are restarted in turn."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+from .conftest import Report
+from .load import Load, Outcome
+from .servers import Backend, Haproxy, Postgresql, get, wait_until
+
+
+def test_a_worker_that_dies_is_replaced_and_costs_what_it_did(
+    postgresql: Postgresql, folder: Path, report: Report
+) -> None:
+    kills = 3
+    with Backend(folder, postgresql.url(), workers=2) as backend, Load(backend) as load:
+        time.sleep(1)
+        start = time.monotonic()
+        for _ in range(kills):
+            killed, other = backend.workers()
+            os.kill(killed, signal.SIGKILL)
+            wait_until(lambda: len({*backend.workers()} - {killed}) == 2, "another worker", 10)
+            assert other in backend.workers()
+            time.sleep(2)
+        end = time.monotonic()
+        load.stop()
+        report(load, end - start)
+    counts = load.counts()
+    assert counts[Outcome.LOST] <= kills * len(load.users)
+    assert counts[Outcome.ANSWERED] == len(load.records) - counts[Outcome.LOST]
+
+
+def test_two_instances_restarted_in_turn_lose_no_request(postgresql: Postgresql, folder: Path, report: Report) -> None:
+    instances = [Backend(folder, postgresql.url()) for _ in range(2)]
+    with instances[0], instances[1], Haproxy(folder, instances) as balancer, Load(balancer) as load:
+        time.sleep(1)
+        start = time.monotonic()
+        for instance in instances * 2:
+            balancer.set_state(instance, "drain")
+            instance.stop()
+            instance.start()
+            wait_until(lambda instance=instance: get(instance.port, "/readyz")[0] == 200, "it is ready")  # type: ignore[misc]
+            balancer.set_state(instance, "ready")
+            time.sleep(1)
+        end = time.monotonic()
+        load.stop()
+        report(load, end - start)
+    assert load.counts() == {Outcome.ANSWERED: len(load.records)}

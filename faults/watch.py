@@ -1,0 +1,49 @@
+"""What is measured besides the load."""
+
+import time
+from threading import Event, Thread
+from typing import Self
+
+from .servers import Backend, get
+
+
+class Fault:
+    """When a fault began and ended; the context's end is when the database answers again."""
+
+    def __enter__(self) -> Self:
+        self.start = self.end = time.monotonic()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.end = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        return self.end - self.start
+
+
+class Probe:
+    """Asks a path five times a second while the context lasts."""
+
+    def __init__(self, backend: Backend, path: str) -> None:
+        self.answers: list[tuple[float, int, float]] = []
+        self.stopped = Event()
+        self.thread = Thread(target=self.keep_on, args=[backend.port, path])
+
+    def keep_on(self, port: int, path: str) -> None:
+        while not self.stopped.wait(0.2):
+            self.answers.append((time.monotonic(), *get(port, path)))
+
+    def __enter__(self) -> Self:
+        self.thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.stopped.set()
+        self.thread.join()
+
+    def statuses(self, since: float = 0) -> set[int]:
+        return {status for start, status, _ in self.answers if start >= since}
+
+    def slowest(self) -> float:
+        return max(seconds for _, _, seconds in self.answers)
