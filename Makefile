@@ -4,9 +4,11 @@ PORT ?= 8000
 WORKERS ?= 1
 THREADS ?= 16
 CHROMIUM ?= chromium
+MINUTES ?= 30
 PYTHON = .venv/bin/python
+HAS_SERVERS = { command -v initdb || ls /usr/lib/postgresql/*/bin/initdb; } >/dev/null 2>&1 && command -v pgbouncer >/dev/null && command -v haproxy >/dev/null && command -v openssl >/dev/null
 
-.PHONY: run serve test check e2e lock port
+.PHONY: run serve test check e2e faults soak servers lock port
 .DELETE_ON_ERROR:
 
 run: .venv/installed port .env
@@ -52,6 +54,21 @@ e2e: .venv/installed-dev e2e/node_modules/installed
 	rm -rf e2e/output
 	PYTHON_DOTENV_DISABLED=true BETTER_AUTH_URL=http://localhost:3000 $(PYTHON) manage.py spectacular --skip-checks --format openapi-json --file e2e/openapi.json
 	cd e2e && npm run lint && npm run types && npm run check && CHROMIUM="$$(command -v "$(CHROMIUM)")" npm test
+
+# The production server under load, while what it needs is killed, stopped, locked or cut off. Debian has pgbouncer and
+# haproxy where only root looks for programs.
+faults soak: export PATH := $(PATH):/usr/sbin
+faults: .venv/installed-dev servers
+	$(PYTHON) -m pytest --confcutdir=faults faults
+
+soak: .venv/installed-dev servers
+	$(PYTHON) -m faults.soak --minutes $(MINUTES)
+
+servers: export PATH := $(PATH):/usr/sbin
+servers:
+	@$(HAS_SERVERS) \
+		|| { [ $$(id -u) = 0 ] && apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends postgresql pgbouncer haproxy openssl && $(HAS_SERVERS); } \
+		|| { echo "PostgreSQL, PgBouncer, HAProxy or OpenSSL is missing; on Debian: apt install postgresql pgbouncer haproxy openssl" >&2; exit 1; }
 
 lock: .venv/installed-dev
 	$(PYTHON) -m uv pip compile -q --universal --python-version 3.11 --upgrade --no-header requirements.in -o requirements.txt

@@ -6,12 +6,10 @@ from typing import Any
 
 import pytest
 
-from todo_backend.tests.postgresql import forget_libpq_variables
-
 from .load import Load, Outcome
 from .servers import Backend, Pgbouncer, Postgresql
 
-TITLES = "requests answered 503+wait 503 lost wrong slowest fault back tasks present".split()
+TITLES = ["requests", "answered", "503+wait", "503", "lost", "wrong", "slowest", "fault", "back", "tasks", "present"]
 ROWS = pytest.StashKey[list[str]]()
 
 Report = Callable[..., None]
@@ -27,7 +25,6 @@ def folder() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def postgresql(folder: Path) -> Iterator[Postgresql]:
-    forget_libpq_variables()
     with Postgresql(folder) as postgresql:
         postgresql.make_database()
         yield postgresql

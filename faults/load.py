@@ -18,7 +18,7 @@ from todo_backend.tests.tokens import claims, sign
 
 from .servers import Postgresql, Service
 
-# Seconds after which a write whose outcome is unknown has happened or never will: the longest fault, and what waits on it.
+# Seconds after which a write of an unknown outcome has happened or never will: the longest fault, and what waits on it
 SETTLED_AFTER = 30
 MAX_TASKS = 20
 NOT_FOUND = {"detail": "Not found."}
@@ -38,6 +38,7 @@ UNSURE = (Outcome.UNKNOWN, Outcome.LOST)
 
 
 class Record(NamedTuple):
+    method: str
     start: float
     end: float
     outcome: Outcome
@@ -45,6 +46,10 @@ class Record(NamedTuple):
 
 def state_of(task: Any) -> State:
     return task["title"], task["description"], task["completed"]
+
+
+def state_or_none(answer: Any) -> State | None:
+    return None if answer == NOT_FOUND else state_of(answer)
 
 
 def outcome_of(method: str, response: http.client.HTTPResponse, body: Any, statuses: tuple[int, ...]) -> Outcome:
@@ -89,7 +94,13 @@ class User:
         self.client = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
 
     def send(
-        self, method: str, path: str, statuses: tuple[int, ...], right: Callable[[Any], bool], data: Any = None, key: str = ""
+        self,
+        method: str,
+        path: str,
+        statuses: tuple[int, ...],
+        right: Callable[[Any], bool],
+        data: Any = None,
+        key: str = "",
     ) -> tuple[Outcome, Any]:
         """The outcome of a request, and the answer's JSON, which has to be right where its status is one of those."""
         headers = {**self.headers, **({"Idempotency-Key": key} if key else {})}
@@ -112,7 +123,7 @@ class User:
                     outcome = Outcome.WRONG
             except (ValueError, LookupError, TypeError):
                 outcome = Outcome.WRONG
-        self.records.append(Record(start, time.monotonic(), outcome))
+        self.records.append(Record(method, start, time.monotonic(), outcome))
         if outcome is Outcome.WRONG:
             self.wrong.append(f"{method} {path} {data}: {status} {content[:300]!r}")
         return outcome, body
@@ -184,16 +195,15 @@ class User:
     def settle(self, pk: int) -> None:
         """Reads a task that may be in two states."""
         possible = self.unsettled[pk][1]
-        state = lambda body: None if body == NOT_FOUND else state_of(body)  # noqa: E731
-        outcome, body = self.send("GET", f"/api/tasks/{pk}", (200, 404), lambda body: state(body) in possible)
+        outcome, body = self.send("GET", f"/api/tasks/{pk}", (200, 404), lambda body: state_or_none(body) in possible)
         if outcome is Outcome.ANSWERED:
             del self.unsettled[pk]
-            if found := state(body):
+            if found := state_or_none(body):
                 self.tasks[pk] = found
             else:
                 self.deleted.add(pk)
 
-    def list(self) -> bool:
+    def list_all(self) -> bool:
         """Reads all, and takes in what creates of an unknown outcome made; returns whether there was an answer."""
         outcome, body = self.send("GET", "/api/tasks", (200,), lambda tasks: not [*self.contradictions(tasks)])
         if outcome is Outcome.WRONG and isinstance(body, list):
@@ -234,7 +244,7 @@ class User:
         if len(self.tasks) + len(self.unsettled) > MAX_TASKS:
             return self.delete(pk)
         change = self.random.choice([self.update, self.toggle, self.set, self.get, self.get, self.delete])
-        choices: list[Callable[[], object]] = [self.create, self.list, lambda: change(pk), lambda: change(pk)]
+        choices: list[Callable[[], object]] = [self.create, self.list_all, lambda: change(pk), lambda: change(pk)]
         if self.deleted:
             choices.append(lambda: self.get_deleted(max(self.deleted)))
         self.random.choice(choices)()
@@ -243,7 +253,7 @@ class User:
     def finish(self) -> None:
         """Repeats what is to be repeated until it is answered, and compares all tasks with the ledger."""
         deadline = time.monotonic() + 20
-        while self.unanswered or not self.list():
+        while self.unanswered or not self.list_all():
             if self.unanswered:
                 self.repeat(next(iter(self.unanswered)))
             if time.monotonic() > deadline:

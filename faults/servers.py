@@ -20,7 +20,7 @@ from urllib.parse import quote, urlencode
 import psycopg
 from psycopg import sql
 
-from todo_backend.tests.postgresql import make_cluster
+from todo_backend.tests.postgresql import forget_libpq_variables, make_cluster
 from todo_backend.tests.processes import environment, manage, serve_command
 
 # With every character that is reserved in a URL, and those that shells, .env files and connection strings read.
@@ -90,12 +90,13 @@ class Service:
 
 
 class Postgresql(Service):
-    """PostgreSQL with TLS, where the user `todo` has a database and needs `PASSWORD`; the administrator has a socket."""
+    """PostgreSQL with TLS, where the user `todo` needs `PASSWORD`; an administrator has the socket."""
 
     # "Fast": rolls back what is under way.
     stop_signal = signal.SIGINT
 
     def __init__(self, folder: Path) -> None:
+        forget_libpq_variables()
         super().__init__(folder)
         self.folder = folder
         binaries, self.options = make_cluster(folder)
@@ -104,9 +105,8 @@ class Postgresql(Service):
         subprocess.run([*certificate.split(), *files], check=True, capture_output=True, **self.options)
         access = "local all postgres trust\nhost all all 127.0.0.1/32 scram-sha-256\n"
         (folder / "data" / "pg_hba.conf").write_text(access)
-        settings = {"listen_addresses": "127.0.0.1", "port": self.port, "fsync": "off", "ssl": "on"}
-        arguments = [f"--{name}={settings[name]}" for name in [*settings]]
-        self.command = [binaries / "postgres", "-D", folder / "data", "-k", folder, *arguments, "--max_connections=200"]
+        settings = f"-c listen_addresses=127.0.0.1 -c port={self.port} -c fsync=off -c ssl=on -c max_connections=200"
+        self.command = [binaries / "postgres", "-D", folder / "data", "-k", folder, *settings.split()]
 
     def is_ready(self) -> bool:
         try:
@@ -174,14 +174,9 @@ class Postgresql(Service):
 
     def terminate_connections(self) -> int:
         """Ends every connection of `todo`, as Neon does when it goes to sleep; returns how many there were."""
-        pids = [
-            pid
-            for pid, _ in self.query(
-                "SELECT pid, pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'todo'"
-            )
-        ]
-        wait_until(lambda: not any(is_running(pid) for pid in pids), "the connections end")
-        return len(pids)
+        rows = self.query("SELECT pid, pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'todo'")
+        wait_until(lambda: not any(is_running(pid) for pid, _ in rows), "the connections end")
+        return len(rows)
 
 
 class Pgbouncer(Service):
@@ -277,7 +272,7 @@ def get(port: int, path: str, timeout: float = 30) -> tuple[int, float]:
 
 @contextmanager
 def proxy(target: int, cut: Callable[[bytes], bool]) -> Iterator[int]:
-    """A TCP proxy, whose port it yields; where `cut` is true of what the server sends, it ends the connection instead."""
+    """A TCP proxy, whose port it yields; it ends a connection where `cut` of what the server sends."""
 
     class Handler(socketserver.BaseRequestHandler):
         def handle(self) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from .conftest import Report
 from .load import Load, Outcome
-from .servers import Backend, Haproxy, Postgresql, get, wait_until
+from .servers import Backend, Haproxy, Postgresql, get, is_running, wait_until
 
 
 def test_a_worker_that_dies_is_replaced_and_costs_what_it_did(
@@ -20,7 +20,8 @@ def test_a_worker_that_dies_is_replaced_and_costs_what_it_did(
         for _ in range(kills):
             killed, other = backend.workers()
             os.kill(killed, signal.SIGKILL)
-            wait_until(lambda: len({*backend.workers()} - {killed}) == 2, "another worker", 10)
+            wait_until(lambda killed=killed: not is_running(killed), "the worker ends")  # type: ignore[misc]
+            wait_until(lambda: len(backend.workers()) == 2, "another worker", 10)
             assert other in backend.workers()
             time.sleep(2)
         end = time.monotonic()

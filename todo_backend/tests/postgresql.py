@@ -63,8 +63,10 @@ def make_cluster(folder: Path) -> tuple[Path, dict[str, Any]]:
             binaries = folder / binaries.relative_to(packages)
         shutil.chown(folder, user["user"], user["group"])
     options = {"cwd": folder, **user}
-    initdb = [binaries / "initdb", "-D", folder / "data", "-U", "postgres", "-A", "trust", "-E", "UTF8"]
-    subprocess.run([*initdb, "--locale=C", "--no-sync"], check=True, stdout=subprocess.DEVNULL, **options)
+    arguments = ["-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"]
+    subprocess.run(
+        [binaries / "initdb", "-D", folder / "data", *arguments], check=True, stdout=subprocess.DEVNULL, **options
+    )
     return binaries, options
 
 
@@ -75,9 +77,14 @@ def temporary_postgresql() -> Iterator[Path]:
     try:
         binaries, options = make_cluster(folder)
         settings = {"listen_addresses": "", "fsync": "off", "max_connections": 200, "log_statement": "all"}
-        arguments = ["-D", folder / "data", "-k", folder, *(f"--{name}={settings[name]}" for name in settings)]
+        arguments = [f"--{name}={settings[name]}" for name in settings]
         with (folder / LOG_NAME).open("wb") as log:
-            server = subprocess.Popen([binaries / "postgres", *arguments], stdout=log, stderr=log, **options)
+            server = subprocess.Popen(
+                [binaries / "postgres", "-D", folder / "data", "-k", folder, *arguments],
+                stdout=log,
+                stderr=log,
+                **options,
+            )
         try:
             wait_until_ready(folder, server)
             yield folder

@@ -1,0 +1,215 @@
+"""Every fault at random, for half an hour under load: `python -m faults.soak --minutes 30`.
+
+Prints Markdown for docs/. Exits with 1 where a limit is missed.
+"""
+
+import argparse
+import os
+import random
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from statistics import mean
+from typing import NamedTuple
+
+from .load import Load, Outcome, Record
+from .servers import Backend, Pgbouncer, Postgresql, wait_until
+
+# Seconds
+BACK_WITHIN = 5
+PAUSE = (15, 25)
+THREADS = 16
+
+
+class Servers(NamedTuple):
+    postgresql: Postgresql
+    pooler: Pgbouncer
+    # Its workers live from the beginning to the end, so that their memory can be compared.
+    direct: Backend
+    pooled: Backend
+
+
+def kill_and_restart(servers: Servers) -> None:
+    servers.postgresql.kill()
+    time.sleep(random.uniform(1, 5))
+    servers.postgresql.start()
+
+
+def stop_and_continue(servers: Servers) -> None:
+    with servers.postgresql.paused():
+        time.sleep(random.uniform(2, 15))
+
+
+def lock_the_table(servers: Servers) -> None:
+    with servers.postgresql.locked():
+        time.sleep(random.uniform(1, 12))
+
+
+def lock_a_row(servers: Servers) -> None:
+    with servers.postgresql.locked("SELECT FROM tasks_task ORDER BY random() LIMIT 1 FOR UPDATE"):
+        time.sleep(random.uniform(1, 12))
+
+
+def restart_the_pooler(servers: Servers) -> None:
+    servers.pooler.stop()
+    time.sleep(random.uniform(0, 2))
+    servers.pooler.start()
+
+
+def kill_a_worker(servers: Servers) -> None:
+    killed = random.choice(servers.pooled.workers())
+    os.kill(killed, signal.SIGKILL)
+    wait_until(lambda: killed not in servers.pooled.workers(), "the worker ends")
+    wait_until(lambda: len(servers.pooled.workers()) == 2, "another worker")
+
+
+def cut_all_connections(servers: Servers) -> None:
+    servers.postgresql.terminate_connections()
+
+
+FAULTS: list[Callable[[Servers], None]] = [
+    kill_and_restart,
+    cut_all_connections,
+    stop_and_continue,
+    lock_the_table,
+    lock_a_row,
+    kill_a_worker,
+    restart_the_pooler,
+]
+
+
+class Fault(NamedTuple):
+    name: str
+    start: float
+    end: float
+
+    def touches(self, record: Record) -> bool:
+        return record.end >= self.start and record.start <= self.end + BACK_WITHIN
+
+
+class Sample(NamedTuple):
+    time: float
+    memory: list[float]
+    connections: int
+
+
+def megabytes(pid: int) -> float:
+    """The resident memory of a process."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def sample(servers: Servers) -> Sample:
+    workers = [*servers.direct.workers(), *servers.pooled.workers()]
+    return Sample(time.monotonic(), [megabytes(pid) for pid in workers], len(servers.postgresql.connections()))
+
+
+def soak(servers: Servers, load: Load, minutes: float) -> tuple[list[Fault], list[Sample]]:
+    faults: list[Fault] = []
+    samples: list[Sample] = []
+    end = time.monotonic() + 60 * minutes
+    due: list[Callable[[Servers], None]] = []
+    with load:
+        while time.monotonic() < end:
+            time.sleep(random.uniform(*PAUSE))
+            samples.append(sample(servers))
+            # Each as often as the others.
+            due = due or random.sample(FAULTS, len(FAULTS))
+            start = time.monotonic()
+            due[-1](servers)
+            faults.append(Fault(due.pop().__name__.replace("_", " "), start, time.monotonic()))
+        time.sleep(PAUSE[1])
+        samples.append(sample(servers))
+    return faults, samples
+
+
+def quarters(values: list[float]) -> tuple[float, float]:
+    """The means of the first quarter and of the last."""
+    size = max(1, len(values) // 4)
+    return mean(values[:size]), mean(values[-size:])
+
+
+def percent(part: int, whole: int) -> str:
+    return f"{100 * part / whole:.3f} %"
+
+
+def print_counts(records: list[Record], what: str) -> None:
+    counts = Counter(record.outcome for record in records)
+    print(f"| requests {what} | {len(records)} |")
+    for outcome in Outcome:
+        print(f"| of these {outcome.value} | {counts[outcome]}, {percent(counts[outcome], len(records))} |")
+    print(f"| of these the slowest | {max(record.end - record.start for record in records):.1f} s |")
+
+
+def print_minutes(samples: list[Sample], faults: list[Fault]) -> None:
+    start = samples[0].time
+    print(
+        "\n| minute | memory of each worker, MB | connections to the database | faults until the next |\n|--|--|--|--|"
+    )
+    for minute in range(int((samples[-1].time - start) / 60) + 1):
+        [*_, last] = [sample for sample in samples if sample.time - start < 60 * minute + 60]
+        memory = ", ".join(f"{value:.0f}" for value in last.memory)
+        names = [fault.name for fault in faults if 0 <= fault.start - start - 60 * minute < 60]
+        print(f"| {minute} | {memory} | {last.connections} | {', '.join(names)} |")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--minutes", type=float, default=30)
+    minutes = parser.parse_args().minutes
+    os.environ["DJANGO_SETTINGS_MODULE"] = "todo_backend.tests.settings"
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="soak-")))
+        postgresql = stack.enter_context(Postgresql(folder))
+        postgresql.make_database()
+        pooler = stack.enter_context(Pgbouncer(postgresql))
+        urls = (postgresql.url(), pooler.url)
+        backends = [stack.enter_context(Backend(folder, url, workers=2, threads=THREADS)) for url in urls]
+        load = Load(*backends, pace=12)
+        faults, samples = soak(Servers(postgresql, pooler, *backends), load, minutes)
+        missed = []
+        try:
+            load.verify(postgresql)
+        except AssertionError as exc:
+            missed.append(f"contradictions:\n{exc}")
+    records = load.records
+    inside = [record for record in records if any(fault.touches(record) for fault in faults)]
+    outside = [record for record in records if not any(fault.touches(record) for fault in faults)]
+    answered = sum(record.outcome is Outcome.ANSWERED for record in outside)
+    written = sum(record.outcome is Outcome.ANSWERED and record.method != "GET" for record in records)
+    memory = quarters([mean(sample.memory[:2]) for sample in samples])
+    connections = quarters([sample.connections for sample in samples])
+    print(
+        f"| in {minutes:g} minutes, {len(faults)} faults in {sum(f.end - f.start for f in faults):.0f} s | |\n|--|--|"
+    )
+    print_counts(outside, "outside the faults' own time")
+    print_counts(inside, f"from the beginning of a fault to {BACK_WITHIN} s after its end")
+    print(f"| acknowledged writes | {written} |")
+    print(f"| tasks as acknowledged in the end | {load.present} of {load.acknowledged} |")
+    print(f"| memory of a worker, the first quarter and the last | {memory[0]:.1f} MB, {memory[1]:.1f} MB |")
+    print(f"| connections, the first quarter and the last | {connections[0]:.1f}, {connections[1]:.1f} |")
+    print_minutes(samples, faults)
+    kills = [fault for fault in faults if fault.name == "kill a worker"]
+    lost = [record for record in records if record.outcome is Outcome.LOST]
+    if answered < 0.999 * len(outside):
+        missed.append("fewer than 99.9 % answered outside the faults' own time")
+    if load.present < load.acknowledged:
+        missed.append("an acknowledged write is lost")
+    if not all(any(kill.touches(record) for kill in kills) for record in lost):
+        missed.append("a connection broke while no worker was killed")
+    if memory[1] > 1.1 * memory[0]:
+        missed.append("memory grows")
+    if max(sample.connections for sample in samples) > 2 * THREADS + 2 or connections[1] > 1.1 * connections[0]:
+        missed.append("connections grow")
+    for limit in missed:
+        print(f"Missed: {limit}", file=sys.stderr)
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
