@@ -22,8 +22,8 @@ from .servers import Postgresql, Service
 SETTLED_AFTER = 30
 MAX_TASKS = 20
 NOT_FOUND = {"detail": "Not found."}
-Title = str
-State = tuple[Title, str | None, bool]
+# Title, description, completed
+State = tuple[str, str | None, bool]
 
 
 class Outcome(Enum):
@@ -131,7 +131,7 @@ class User:
     def is_own(self, state: State) -> Callable[[Any], bool]:
         return lambda task: state_of(task) == state and task["user_id"] == self.name
 
-    def title(self) -> Title:
+    def title(self) -> str:
         """One that no task has had."""
         return f"title {next(self.numbers)}"
 
@@ -157,51 +157,43 @@ class User:
         data = dict(zip(("title", "description", "completed"), state, strict=True))
         return self.send("POST", "/api/tasks", (201,), self.is_own(state), data, key)
 
-    def update(self, pk: int) -> None:
-        _, description, completed = self.tasks[pk]
-        title = self.title()
-        method = self.random.choice(["PUT", "PATCH"])
-        self.change(pk, (title, description, completed), method, "", {"title": title})
-
-    def toggle(self, pk: int) -> None:
-        title, description, completed = self.tasks[pk]
-        self.change(pk, (title, description, not completed), "PATCH", "/complete")
-
-    def set(self, pk: int) -> None:
-        title, description, completed = self.tasks[pk]
-        self.change(pk, (title, description, not completed), "PATCH", "/complete", {"completed": not completed})
-
-    def change(self, pk: int, after: State, method: str, suffix: str, data: Any = None) -> None:
-        outcome, _ = self.send(method, f"/api/tasks/{pk}{suffix}", (200,), self.is_own(after), data)
-        if outcome is Outcome.ANSWERED:
-            self.tasks[pk] = after
-        elif outcome in UNSURE:
+    def change(self, pk: int, after: State | None, method: str, suffix: str = "", data: Any = None) -> None:
+        """Changes a task to a state, or deletes it, which is none."""
+        status, right = (200, self.is_own(after)) if after else (204, lambda body: body is None)
+        outcome, _ = self.send(method, f"/api/tasks/{pk}{suffix}", (status,), right, data)
+        if outcome in UNSURE:
             self.unsettled[pk] = (time.monotonic(), {self.tasks.pop(pk), after})
+        elif outcome is Outcome.ANSWERED:
+            self.settle(pk, after)
 
-    def delete(self, pk: int) -> None:
-        outcome, _ = self.send("DELETE", f"/api/tasks/{pk}", (204,), lambda body: body is None)
-        if outcome is Outcome.ANSWERED:
-            del self.tasks[pk]
+    def settle(self, pk: int, state: State | None) -> None:
+        self.unsettled.pop(pk, None)
+        if state:
+            self.tasks[pk] = state
+        else:
+            self.tasks.pop(pk, None)
             self.deleted.add(pk)
-        elif outcome in UNSURE:
-            self.unsettled[pk] = (time.monotonic(), {self.tasks.pop(pk), None})
+
+    def change_somehow(self, pk: int) -> None:
+        title, description, completed = self.tasks[pk]
+        new_title = self.title()
+        renamed, flipped = (new_title, description, completed), (title, description, not completed)
+        changes: list[Callable[[], None]] = [
+            lambda: self.change(pk, renamed, "PUT", "", {"title": new_title}),
+            lambda: self.change(pk, renamed, "PATCH", "", {"title": new_title}),
+            lambda: self.change(pk, flipped, "PATCH", "/complete"),
+            lambda: self.change(pk, flipped, "PATCH", "/complete", {"completed": not completed}),
+            lambda: self.change(pk, None, "DELETE"),
+        ]
+        self.random.choice(changes)()
 
     def get(self, pk: int) -> None:
-        self.send("GET", f"/api/tasks/{pk}", (200,), self.is_own(self.tasks[pk]))
-
-    def get_deleted(self, pk: int) -> None:
-        self.send("GET", f"/api/tasks/{pk}", (404,), lambda body: bool(body == NOT_FOUND))
-
-    def settle(self, pk: int) -> None:
-        """Reads a task that may be in two states."""
-        possible = self.unsettled[pk][1]
-        outcome, body = self.send("GET", f"/api/tasks/{pk}", (200, 404), lambda body: state_or_none(body) in possible)
+        """Reads a task that exists, or did, or may be in two states."""
+        possible = self.unsettled[pk][1] if pk in self.unsettled else {self.tasks.get(pk)}
+        statuses = tuple({200 if state else 404 for state in possible})
+        outcome, body = self.send("GET", f"/api/tasks/{pk}", statuses, lambda body: state_or_none(body) in possible)
         if outcome is Outcome.ANSWERED:
-            del self.unsettled[pk]
-            if found := state_or_none(body):
-                self.tasks[pk] = found
-            else:
-                self.deleted.add(pk)
+            self.settle(pk, state_or_none(body))
 
     def list_all(self) -> bool:
         """Reads all, and takes in what creates of an unknown outcome made; returns whether there was an answer."""
@@ -233,22 +225,25 @@ class User:
 
     def step(self) -> None:
         """One request of those that make sense now."""
-        old = [pk for pk, (since, _) in self.unsettled.items() if since < time.monotonic() - SETTLED_AFTER]
-        if old:
-            return self.settle(old[0])
-        if self.unanswered and self.random.random() < 0.5:
-            return self.repeat(next(iter(self.unanswered)))
-        if len(self.tasks) < 3:
-            return self.create()
-        pk = self.random.choice([*self.tasks])
-        if len(self.tasks) + len(self.unsettled) > MAX_TASKS:
-            return self.delete(pk)
-        change = self.random.choice([self.update, self.toggle, self.set, self.get, self.get, self.delete])
-        choices: list[Callable[[], object]] = [self.create, self.list_all, lambda: change(pk), lambda: change(pk)]
-        if self.deleted:
-            choices.append(lambda: self.get_deleted(max(self.deleted)))
-        self.random.choice(choices)()
-        return None
+        long_ago = time.monotonic() - SETTLED_AFTER
+        if old := [pk for pk, (since, _) in self.unsettled.items() if since < long_ago]:
+            self.get(old[0])
+        elif self.unanswered and self.random.random() < 0.5:
+            self.repeat(next(iter(self.unanswered)))
+        elif len(self.tasks) < 3:
+            self.create()
+        elif len(self.tasks) + len(self.unsettled) > MAX_TASKS:
+            self.change(min(self.tasks), None, "DELETE")
+        else:
+            pk = self.random.choice([*self.tasks])
+            choices: list[Callable[[], object]] = [
+                self.create,
+                self.list_all,
+                lambda: self.get(pk),
+                lambda: self.get(max(self.deleted, default=pk)),
+                *[lambda: self.change_somehow(pk)] * 4,
+            ]
+            self.random.choice(choices)()
 
     def finish(self) -> None:
         """Repeats what is to be repeated until it is answered, and compares all tasks with the ledger."""

@@ -107,7 +107,7 @@ def test_a_locked_row_costs_only_those_who_write_it(backend: Backend, postgresql
     with Load(backend) as others, Fault() as fault, postgresql.locked(lock):
         user.get(pk)
         assert owner.counts() == {Outcome.ANSWERED: len(owner.records)}
-        user.update(pk)
+        user.change_somehow(pk)
     failed = [record for record in owner.records if record.outcome is not Outcome.ANSWERED]
     assert [record.outcome for record in failed] == [Outcome.REFUSED]
     assert owner.slowest() <= 10
