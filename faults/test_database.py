@@ -7,7 +7,10 @@ from .load import Load, Outcome
 from .servers import Backend, Postgresql, get
 from .watch import Fault, Probe
 
+# Seconds
 BACK_WITHIN = 5
+# Requests that were there first fail first, some after waiting for a turn.
+LIVE_WITHIN = 3
 
 
 def test_killed_under_load_it_costs_its_own_time(backend: Backend, postgresql: Postgresql, report: Report) -> None:
@@ -76,7 +79,7 @@ def test_while_it_hangs_requests_end_and_the_process_shows_its_life(
     assert load.back_after(fault.end) <= BACK_WITHIN
     assert load.slowest() <= 10
     assert live.statuses() == {200}
-    assert live.slowest() <= 2
+    assert live.slowest() <= LIVE_WITHIN
     assert ready.statuses(fault.end + BACK_WITHIN) == {200}
     assert ready.slowest() <= 10
 
@@ -94,7 +97,7 @@ def test_while_the_table_is_locked_requests_end(backend: Backend, postgresql: Po
     assert load.back_after(fault.end) <= BACK_WITHIN
     assert load.slowest() <= 10
     assert live.statuses() == {200}
-    assert live.slowest() <= 2
+    assert live.slowest() <= LIVE_WITHIN
 
 
 def test_a_locked_row_costs_only_those_who_write_it(backend: Backend, postgresql: Postgresql, report: Report) -> None:
