@@ -18,6 +18,7 @@ from typing import Any, Self
 from urllib.parse import quote, urlencode
 
 import psycopg
+from django.conf import settings
 from psycopg import sql
 
 from todo_backend.tests.postgresql import forget_libpq_variables, make_cluster
@@ -105,8 +106,8 @@ class Postgresql(Service):
         subprocess.run([*certificate.split(), *files], check=True, capture_output=True, **self.options)
         access = "local all postgres trust\nhost all all 127.0.0.1/32 scram-sha-256\n"
         (folder / "data" / "pg_hba.conf").write_text(access)
-        settings = f"-c listen_addresses=127.0.0.1 -c port={self.port} -c fsync=off -c ssl=on -c max_connections=200"
-        self.command = [binaries / "postgres", "-D", folder / "data", "-k", folder, *settings.split()]
+        options = f"-c listen_addresses=127.0.0.1 -c port={self.port} -c fsync=off -c ssl=on -c max_connections=200"
+        self.command = [binaries / "postgres", "-D", folder / "data", "-k", folder, *options.split()]
 
     def is_ready(self) -> bool:
         try:
@@ -207,38 +208,35 @@ server_login_retry = 1
 
 
 class Haproxy(Service):
-    """A balancer before instances of the production server, configured as the README shows."""
+    """A balancer before two instances, `a` and `b`, configured as the README shows."""
 
-    def __init__(self, folder: Path, servers: "list[Backend]") -> None:
+    def __init__(self, folder: Path, a: "Backend", b: "Backend") -> None:
         super().__init__(folder)
         self.socket = folder / "haproxy.sock"
+        shown = re.findall(r"^```\n(global\n.*?)```", (settings.BASE_DIR / "README.md").read_text(), re.DOTALL | re.M)[
+            0
+        ]
+        addresses = {
+            "/run/haproxy/admin.sock": str(self.socket),
+            "10.0.0.1:8000": f"127.0.0.1:{a.port}",
+            "10.0.0.2:8000": f"127.0.0.1:{b.port}",
+        }
+        for address, own in addresses.items():
+            assert address in shown
+            shown = shown.replace(address, own)
         configuration = folder / "haproxy.cfg"
-        lines = [f"    server {backend.port} 127.0.0.1:{backend.port} check inter 200ms" for backend in servers]
-        configuration.write_text(f"""
-global
-    stats socket {self.socket} level admin
-defaults
-    mode http
-    timeout connect 2s
-    timeout client 30s
-    timeout server 30s
-    timeout check 2s
-frontend api
-    bind 127.0.0.1:{self.port}
-    default_backend api
-backend api
-    option httpchk GET /readyz
-    option redispatch 1
-{chr(10).join(lines)}
-""")
+        configuration.write_text(f"{shown}frontend api\n    bind 127.0.0.1:{self.port}\n    default_backend api\n")
         self.command = ["haproxy", "-db", "-f", configuration]
 
-    def set_state(self, backend: "Backend", state: str) -> None:
-        """`drain` gives the instance no more requests, `ready` gives it some once its check succeeds."""
+    def tell(self, command: str) -> str:
         with socket.socket(socket.AF_UNIX) as administrator:
             administrator.connect(str(self.socket))
-            administrator.sendall(f"set server api/{backend.port} state {state}\n".encode())
-            assert administrator.recv(1000) == b"\n"
+            administrator.sendall(f"{command}\n".encode())
+            return administrator.makefile().read()
+
+    def is_up(self, name: str) -> bool:
+        """Whether the instance gets requests."""
+        return any(re.match(f"api,{name},.*,UP,", line) for line in self.tell("show stat").splitlines())
 
 
 class Backend(Service):

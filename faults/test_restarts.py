@@ -33,18 +33,19 @@ def test_a_worker_that_dies_is_replaced_and_costs_what_it_did(
 
 
 def test_two_instances_restarted_in_turn_lose_no_request(postgresql: Postgresql, folder: Path, report: Report) -> None:
-    instances = [Backend(folder, postgresql.url()) for _ in range(2)]
-    with instances[0], instances[1], Haproxy(folder, instances) as balancer, Load(balancer) as load:
-        time.sleep(1)
+    a, b = Backend(folder, postgresql.url()), Backend(folder, postgresql.url())
+    with a, b, Haproxy(folder, a, b) as balancer, Load(balancer) as load:
         start = time.monotonic()
-        for instance in instances * 2:
-            balancer.set_state(instance, "drain")
+        for name, instance in [("a", a), ("b", b)]:
+            wait_until(lambda: balancer.is_up("a") and balancer.is_up("b"), "both get requests")
+            balancer.tell(f"set server api/{name} state drain")
             instance.stop()
             instance.start()
-            wait_until(lambda instance=instance: get(instance.port, "/readyz")[0] == 200, "it is ready")  # type: ignore[misc]
-            balancer.set_state(instance, "ready")
-            time.sleep(1)
+            assert get(instance.port, "/readyz")[0] == 200
+            balancer.tell(f"set server api/{name} state ready")
+        wait_until(lambda: balancer.is_up("b"), "it gets requests again")
         end = time.monotonic()
+        time.sleep(1)
         load.stop()
         report(load, end - start)
     assert load.counts() == {Outcome.ANSWERED: len(load.records)}
