@@ -59,7 +59,6 @@ class TaskQuerySet(models.QuerySet["Task"]):
         Values may be expressions, which the database evaluates. For a queryset of at most one task.
         """
         query = cast(sql.UpdateQuery, self.query.chain(sql.UpdateQuery))
-        query.clear_ordering(force=True)
         query.add_update_values({**values, "updated_at": Now()})
         statement, params = query.get_compiler(self.db).as_sql()
         returned = self.model._base_manager.using(self.db).raw(f"{statement} RETURNING *", params)

@@ -38,7 +38,7 @@ class TaskSerializer(serializers.ModelSerializer[Task]):
     class Meta:
         model = Task
         fields = ["id", "user_id", "title", "description", "completed", "created_at", "updated_at"]
-        read_only_fields = ["id", "user_id", "created_at", "updated_at"]
+        read_only_fields = ["user_id"]
 
     def create(self, validated_data: dict[str, Any]) -> Task:
         return Task.objects.create_once(**validated_data)

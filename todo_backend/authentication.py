@@ -57,7 +57,7 @@ class TokenRefused(AuthenticationFailed):
     """401 with a `detail` for the client; `reason` says more, to the log, and repeats neither token nor signature."""
 
     def __init__(self, code: str, reason: str, detail: str = INVALID) -> None:
-        super().__init__(detail, code)
+        super().__init__(detail)
         self.code = code
         self.reason = reason
 
@@ -227,7 +227,7 @@ def is_user_id(value: object) -> bool:
     """Whether it can be a user: 1 to 255 characters, not blank, without control characters and lone surrogates."""
     return (
         isinstance(value, str)
-        and 1 <= len(value) <= MAX_SUBJECT_LENGTH
+        and len(value) <= MAX_SUBJECT_LENGTH
         and bool(value.strip())
         and not any(unicodedata.category(character) in ("Cc", "Cs") for character in value)
     )

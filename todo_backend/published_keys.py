@@ -60,11 +60,12 @@ class PublishedKeys(jwt.PyJWKClient):
     """
 
     def __init__(self, uri: str) -> None:
-        super().__init__(uri, cache_jwk_set=False, headers={"User-Agent": "todo_backend"}, timeout=TIMEOUT)
+        super().__init__(uri, headers={"User-Agent": "todo_backend"}, timeout=TIMEOUT)
         self.keys: Keys = {}
         self.stale_at = self.next_fetch = self.next_fetch_of_missing = monotonic()
         self.fetch: Fetch | None = None
-        self.fetch_of_missing: Fetch | None = None
+        # The first request has one made.
+        self.fetch_of_missing: Fetch
         self.lock = threading.Lock()
 
     def get(self, kid: str, algorithm: str) -> jwt.PyJWK | None:
@@ -79,7 +80,7 @@ class PublishedKeys(jwt.PyJWKClient):
 
     def refresh(self) -> None:
         with self.lock:
-            if not self.under_way() and monotonic() >= self.next_fetch:
+            if monotonic() >= self.next_fetch:
                 self.start()
 
     def wait_for(self, kid: str) -> None:
@@ -88,13 +89,12 @@ class PublishedKeys(jwt.PyJWKClient):
             if kid in self.keys:
                 return
             cold = not self.keys
-            due = monotonic() >= (self.next_fetch if cold else self.next_fetch_of_missing)
+            due = monotonic() >= self.next_fetch_of_missing
             if due:
                 self.fetch_of_missing = self.under_way() or self.start()
                 self.next_fetch_of_missing = monotonic() + RETRY_AFTER
             fetch = self.fetch_of_missing
-        if fetch:
-            fetch.wait()
+        fetch.wait()
         if due and cold and kid in self.keys:
             # That was the first fetch of all, and the next key that is missing may be a new one.
             self.next_fetch_of_missing = monotonic()
@@ -112,7 +112,7 @@ class PublishedKeys(jwt.PyJWKClient):
     def run(self) -> None:
         try:
             keys = public_keys(self.fetch_data())
-        except (OSError, http.client.HTTPException, ValueError, RecursionError, jwt.PyJWTError) as exc:
+        except (OSError, http.client.HTTPException, ValueError, RecursionError) as exc:
             if isinstance(exc, HTTPError):
                 exc.close()
             logger.warning("Better Auth's keys cannot be fetched from %s: %s", self.uri, exc)

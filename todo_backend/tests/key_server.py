@@ -68,8 +68,8 @@ class Handler(BaseHTTPRequestHandler):
     server: KeyServer
 
     def do_GET(self) -> None:
-        self.server.requests.append({"path": self.path, **self.headers})
         body, drip = self.server.body, self.server.drip
+        self.server.requests.append({"path": self.path, **self.headers})
         time.sleep(self.server.delay)
         self.send_response(self.server.status)
         for name, value in self.server.headers.items():

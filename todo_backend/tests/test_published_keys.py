@@ -3,6 +3,7 @@ import json
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -62,6 +63,14 @@ def wait_for_fetches(server: KeyServer, count: int) -> None:
     while (len(server.requests) < count or keys.under_way()) and time.monotonic() < deadline:
         time.sleep(0.005)
     assert len(server.requests) == count
+
+
+def assert_given_up(server: KeyServer) -> None:
+    """The fetch that nobody waits for any longer does not go on, either."""
+    fetch = published_keys.published_keys(server.url).fetch
+    assert fetch is not None
+    fetch.join(2)
+    assert not fetch.is_alive()
 
 
 # Which tokens
@@ -275,8 +284,8 @@ def test_keys_are_fetched_anew_after_300_seconds_and_nobody_waits(server: KeySer
     assert get(EDDSA.sign(claims())).status_code == 200
     clock.now += 299
     assert get(EDDSA.sign(claims())).status_code == 200
-    assert len(server.requests) == 1
-    clock.now += 2
+    wait_for_fetches(server, 1)
+    clock.now += 1
     server.delay = 0.5
     start = time.monotonic()
     assert get(EDDSA.sign(claims())).status_code == 200
@@ -296,6 +305,7 @@ def test_a_key_that_is_no_longer_published_is_no_longer_accepted(server: KeyServ
 
 
 FAILURES: dict[str, dict[str, Any]] = {
+    "more headers than there may be": {"headers": {f"X-{number}": "x" for number in range(101)}},
     "404": {"status": 404},
     "500": {"status": 500},
     "HTML": {"body": b"<!doctype html><title>Next.js</title>"},
@@ -353,6 +363,12 @@ def test_with_cached_keys_a_failure_changes_nothing(failure: dict[str, Any], ser
         assert len(server.requests) == 2 + round_number
 
 
+@pytest.mark.parametrize(("size", "status"), [(65_536, 200), (65_537, 503)])
+def test_an_answer_of_up_to_64_kib_is_taken(size: int, status: int, server: KeyServer) -> None:
+    server.body = server.body.ljust(size)
+    assert get(EDDSA.sign(claims())).status_code == status
+
+
 def test_without_a_server_it_is_503_and_with_a_secret_hs256_goes_on(server: KeyServer, settings: Any) -> None:
     settings.BETTER_AUTH_SECRET = SECRET
     settings.BETTER_AUTH_JWKS_URL = "http://127.0.0.1:9/jwks"
@@ -370,6 +386,7 @@ def test_an_outage_costs_one_request_three_seconds_and_not_each(server: KeyServe
         assert get(EDDSA.sign(claims())).status_code == 503
     assert time.monotonic() - start < 1
     assert len(server.requests) == 1
+    assert_given_up(server)
 
 
 def test_an_answer_that_drips_in_costs_three_seconds_too_and_is_given_up(server: KeyServer) -> None:
@@ -378,10 +395,7 @@ def test_an_answer_that_drips_in_costs_three_seconds_too_and_is_given_up(server:
     assert get(EDDSA.sign(claims())).status_code == 503
     assert 2.9 < time.monotonic() - start < 4
     wait_for_fetches(server, 1)
-    fetch = published_keys.published_keys(server.url).fetch
-    assert fetch is not None
-    fetch.join(2)
-    assert not fetch.is_alive()
+    assert_given_up(server)
 
 
 def test_a_fetch_that_was_given_up_on_does_not_undo_a_later_one(server: KeyServer, clock: Clock) -> None:
@@ -390,6 +404,8 @@ def test_a_fetch_that_was_given_up_on_does_not_undo_a_later_one(server: KeyServe
     keys.refresh()
     given_up = keys.fetch
     assert given_up is not None
+    while not server.requests:
+        time.sleep(0.005)
     server.publish(KEYS["ES256"])
     server.delay = 0
     clock.now += 10
@@ -408,6 +424,7 @@ def test_an_unknown_kid_does_not_wait_twice_nor_for_a_refresh_within_the_ten_sec
     start = time.monotonic()
     assert get(EDDSA.sign(claims(), kid="unknown")).status_code == 401
     assert time.monotonic() - start < 4
+    assert len(server.requests) == 2
     keys.next_fetch = 0
     assert get(EDDSA.sign(claims())).status_code == 200
     start = time.monotonic()
@@ -427,6 +444,8 @@ def test_a_new_key_is_accepted_at_once_and_the_old_one_while_it_is_published(ser
     server.publish(EDDSA, new)
     assert get(new.sign(claims())).status_code == 200
     assert get(EDDSA.sign(claims())).status_code == 200
+    # That was a fetch of an unknown key, and there is no other within ten seconds.
+    assert get(EDDSA.sign(claims(), kid="unknown")).status_code == 401
     assert len(server.requests) == 2
 
 
@@ -477,6 +496,23 @@ def test_a_new_key_asked_for_by_many_at_once_is_one_fetch_and_all_are_served(ser
     assert len(server.requests) == 2
 
 
+def test_a_key_that_came_while_a_request_waited_its_turn_is_not_fetched_again(
+    server: KeyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert get(EDDSA.sign(claims())).status_code == 200
+    keys = published_keys.published_keys(server.url)
+    came, keys.keys = keys.keys, {}
+
+    @contextmanager
+    def turn() -> Iterator[None]:
+        keys.keys = came
+        yield
+
+    monkeypatch.setattr(keys, "lock", turn())
+    assert get(EDDSA.sign(claims())).status_code == 200
+    assert len(server.requests) == 1
+
+
 def test_under_cached_keys_requests_are_as_fast_with_better_auth_down(server: KeyServer, clock: Clock) -> None:
     token = EDDSA.sign(claims(exp=1))
     assert get(token).json() == {"detail": "Token has expired."}
@@ -504,6 +540,7 @@ def test_under_cached_keys_requests_are_as_fast_with_better_auth_down(server: Ke
         (sign(claims(), {"alg": "HS384"}), "it is signed with HS384"),
         (sign(claims(), {"alg": "HS256"}, secret="x"), "it is signed with HS256, and BETTER_AUTH_SECRET is not set"),
         (EDDSA.sign(claims(), kid="a\nb"), r"Better Auth publishes no EdDSA key with the id 'a\nb'"),
+        (EDDSA.sign(claims(), kid="k" * 81), f"no EdDSA key with the id '{'k' * 80}'"),
         (EDDSA.sign(claims(iss="a\nb")), r"issuer is 'a\nb', expected 'http://localhost:3000'"),
         (EDDSA.sign(claims(aud="b")), "audience is 'b', expected 'http://localhost:3000'"),
         (EDDSA.sign(claims(exp=1)), "it has expired"),
