@@ -25,8 +25,11 @@ serve: .venv/installed port
 	$(PYTHON) -m granian --interface wsgi --http 1 --no-ws --host 0.0.0.0 --port $(PORT) --workers $(WORKERS) --workers-kill-timeout 15 --respawn-failed-workers todo_backend.wsgi:application
 
 test: .venv/installed-dev
-	$(PYTHON) -m pytest
-	$(PYTHON) -m todo_backend.tests.postgresql $(PYTHON) -m pytest
+	$(PYTHON) -m coverage erase
+	$(PYTHON) -m coverage run -m pytest
+	$(PYTHON) -m todo_backend.tests.postgresql $(PYTHON) -m coverage run -m pytest
+	$(PYTHON) -m coverage combine --quiet
+	$(PYTHON) -m coverage report
 	@echo "Passed on SQLite and on PostgreSQL."
 
 # With production's settings, whatever the environment and .env say. Nothing connects to that database; makemigrations

@@ -99,3 +99,7 @@ def test_a_users_list_is_read_from_the_index_without_sorting() -> None:
     assert "task_user_newest" in plan
     assert "Sort" not in plan
     assert "TEMP B-TREE" not in plan
+
+
+def test_a_task_in_a_log_or_a_shell_is_its_id_and_nothing_private() -> None:
+    assert str(Task(pk=7, user_id="ada", title="private")) == "Task 7"

@@ -23,8 +23,9 @@ SECRET = "a secret of a process, of 32 bytes or more"
 
 
 def environment(**variables: str) -> dict[str, str]:
-    """What every process needs, `PATH` included, and the variables; nothing of `.env`."""
+    """What every process needs, `PATH` and coverage's configuration included, and the variables; nothing of `.env`."""
     return {
+        **{name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")},
         "PATH": os.environ["PATH"],
         "PYTHON_DOTENV_DISABLED": "true",
         "PYTHONWARNINGS": "error",
@@ -58,13 +59,16 @@ def start_manage(*arguments: str, **variables: str) -> "subprocess.Popen[bytes]"
     return subprocess.Popen(
         [sys.executable, "manage.py", *arguments],
         cwd=settings.BASE_DIR,
-        env=environment(**variables),
+        # Not measured, because what interrupts it can leave coverage's own lock taken, and the process waiting for it.
+        env=environment(**variables, COVERAGE_PROCESS_CONFIG=""),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
 
 
-def manage_on_terminal(*arguments: str, keys: bytes = b"", **variables: str) -> tuple[int, str]:
+def manage_on_terminal(
+    *arguments: str, keys: bytes = b"", question: bytes = b"[y/N] ", **variables: str
+) -> tuple[int, str]:
     """`manage.py` on a terminal of its own, where the keys are pressed once it asks; its status and what is shown."""
     terminal, inside = pty.openpty()
     termios.tcsetwinsize(inside, (24, 100))
@@ -80,7 +84,7 @@ def manage_on_terminal(*arguments: str, keys: bytes = b"", **variables: str) -> 
     with suppress(OSError):
         while part := os.read(terminal, 65536):
             shown += part
-            if keys and b"[y/N] " in shown:
+            if keys and question in shown:
                 os.write(terminal, keys)
                 keys = b""
     os.close(terminal)
@@ -129,6 +133,12 @@ def server(log: Path, **variables: str) -> AbstractContextManager[str]:
     """The production server; yields its address. What it prints goes to `log`."""
     port = free_port()
     return serving(serve_command(port), port, log, {"GRANIAN_BLOCKING_THREADS": "4", **variables})
+
+
+def development_server(log: Path, **variables: str) -> AbstractContextManager[str]:
+    """`runserver`, as `make run` has it; yields its address. What it prints goes to `log`."""
+    port = free_port()
+    return serving([sys.executable, "manage.py", "runserver", "--noreload", str(port)], port, log, variables)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import pytest
 from django.test import Client
 
 from todo_backend.tests.key_server import SigningKey, key_server
-from todo_backend.tests.processes import SECRET, manage, run
+from todo_backend.tests.processes import SECRET, manage, manage_on_terminal, run
 from todo_backend.tests.tokens import claims, sign
 
 
@@ -143,6 +143,12 @@ def test_explain_token_says_what_it_is_and_what_to_change(
         assert part in found[name]
     assert "HS256 under BETTER_AUTH_SECRET" in found["This API"]
     assert ("To change" in found) == (not found["Verdict"].startswith("accepted"))
+
+
+def test_explain_token_asks_for_the_token_on_a_terminal() -> None:
+    status, shown = manage_on_terminal("explain_token", keys=b"x\n", question=b"press Enter:")
+    assert status == 0
+    assert "Verdict:    refused: it is not a JWT" in shown
 
 
 def test_explain_token_looks_the_key_up() -> None:

@@ -1,7 +1,6 @@
 import io
 import logging
 import re
-import sys
 import time
 import uuid
 from collections.abc import Callable
@@ -15,7 +14,7 @@ from django.core.exceptions import SuspiciousOperation
 from django.db import IntegrityError, OperationalError, connection
 from django.test import Client
 
-from todo_backend.tests.processes import SECRET, free_port, manage, serving
+from todo_backend.tests.processes import SECRET, development_server, free_port, manage
 from todo_backend.tests.test_errors import fail_with
 from todo_backend.tests.tokens import claims, sign
 from todo_backend.tests.user import User
@@ -205,14 +204,12 @@ def test_an_error_outside_the_views_is_logged_with_its_id_and_without_the_query(
 
 
 def test_runserver_logs_a_request_once_and_nothing_private(tmp_path: Path) -> None:
-    port = free_port()
-    command = [sys.executable, "manage.py", "runserver", "--noreload", str(port)]
     log = tmp_path / "log"
     variables = {"DATABASE_URL": f"sqlite:///{tmp_path / 'todo.sqlite3'}", "DEBUG": "true"}
     assert manage("migrate", **variables).returncode == 0
     token = sign(claims(), secret=SECRET)
     headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
-    with serving(command, port, log, {**variables, "LOG_LEVEL": "DEBUG"}) as address:
+    with development_server(log, **variables, LOG_LEVEL="DEBUG") as address:
         body = b'{"title": "private title"}'
         urlopen(Request(f"{address}/api/tasks?private", body, headers), timeout=15).close()
     text = log.read_text()

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import pytest
 from django.db import connection
 
-from todo_backend.tests.processes import SECRET, empty_database, free_port, manage, server
+from todo_backend.tests.processes import SECRET, development_server, empty_database, free_port, manage, server
 from todo_backend.tests.tokens import claims, sign
 
 TOKEN = sign(claims(), secret=SECRET)
@@ -75,6 +75,18 @@ def address(database_url: str, log: Path) -> Iterator[str]:
     assert manage("migrate", DATABASE_URL=database_url).returncode == 0
     with server(log, DATABASE_URL=database_url) as address:
         yield address
+
+
+@pytest.fixture(scope="module")
+def development_address(address: str, database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """`runserver` on the same database."""
+    with development_server(tmp_path_factory.mktemp("development") / "log", DATABASE_URL=database_url) as address:
+        yield address
+
+
+@pytest.fixture(params=["address", "development_address"])
+def either_address(request: pytest.FixtureRequest) -> Any:
+    return request.getfixturevalue(request.param)
 
 
 def test_a_task_from_its_making_to_its_end(address: str) -> None:
@@ -169,16 +181,16 @@ def test_a_length_by_another_spelling_is_none(address: str) -> None:
     assert answer.startswith(b"HTTP/1.1 411")
 
 
-def test_a_body_that_breaks_off_is_not_done(address: str) -> None:
-    task = request(address, "POST", "/api/tasks", '{"title": "x"}', **JSON)[2]
+def test_a_body_that_breaks_off_is_not_done(either_address: str) -> None:
+    task = request(either_address, "POST", "/api/tasks", '{"title": "x"}', **JSON)[2]
     head = f"PATCH /api/tasks/{task['id']}/complete HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}"
     head += "\r\nContent-Type: application/json\r\nContent-Length: 10\r\n\r\n{}"
-    url = urlsplit(address)
+    url = urlsplit(either_address)
     with socket.create_connection((url.hostname, url.port or 80), timeout=15) as client:
         client.sendall(head.encode())
         client.shutdown(socket.SHUT_WR)
         client.recv(65536)
-    assert request(address, "GET", f"/api/tasks/{task['id']}")[2] == task
+    assert request(either_address, "GET", f"/api/tasks/{task['id']}")[2] == task
 
 
 def test_the_deepest_body_is_400(address: str) -> None:
@@ -197,11 +209,11 @@ def test_the_deepest_body_is_400(address: str) -> None:
         "\x80",
     ],
 )
-def test_a_content_type_that_django_cannot_parse_is_415(address: str, content_type: str) -> None:
-    assert request(address, "POST", "/api/tasks", b"{}", **{"Content-Type": content_type})[0] == 415
-    assert request(address, "GET", "/api/tasks", **{"Content-Type": content_type})[0] == 200
+def test_a_content_type_that_django_cannot_parse_is_415(either_address: str, content_type: str) -> None:
+    assert request(either_address, "POST", "/api/tasks", b"{}", **{"Content-Type": content_type})[0] == 415
+    assert request(either_address, "GET", "/api/tasks", **{"Content-Type": content_type})[0] == 200
     # Without a body its type does not matter.
-    assert request(address, "POST", "/api/tasks", b"", **{"Content-Type": content_type})[0] == 422
+    assert request(either_address, "POST", "/api/tasks", b"", **{"Content-Type": content_type})[0] == 422
 
 
 @pytest.mark.parametrize("charset", ["rot13", "base64", "utf-16", "utf-7"])
