@@ -92,17 +92,17 @@ def connect(**params: Any) -> Connection:
     psycopg's own limit is for each of them. Raises `psycopg.OperationalError`.
     """
     timeout = params.pop("connect_timeout")
-    addresses = resolve(params)
-    each = timeout if len(addresses) == 1 else max(SHORTEST_TIMEOUT, timeout // len(addresses))
+    *others, last = resolve(params)
+    each = max(SHORTEST_TIMEOUT, timeout // (len(others) + 1)) if others else timeout
     end = monotonic() + timeout
     with turns.turn() if deadline.get() else nullcontext():
-        for address in addresses:
+        for address in others:
             try:
                 return Connection.connect(**params, **address, connect_timeout=each)
             except psycopg.OperationalError:
-                if address is addresses[-1] or monotonic() + SHORTEST_TIMEOUT > end:
+                if monotonic() + SHORTEST_TIMEOUT > end:
                     raise
-    raise AssertionError("a host has an address")
+        return Connection.connect(**params, **last, connect_timeout=each)
 
 
 def resolve(params: dict[str, Any]) -> list[dict[str, Any]]:

@@ -16,9 +16,10 @@ import pytest
 from django.db import connection
 
 from todo_backend.postgresql import base
+from todo_backend.postgresql import connection as postgresql
 from todo_backend.postgresql.connection import connect
 from todo_backend.tests.processes import database_url, empty_postgresql, free_port, manage, server
-from todo_backend.tests.test_outages import UNAVAILABLE, UNKNOWN
+from todo_backend.tests.test_outages import UNAVAILABLE, UNKNOWN, in_thread
 from todo_backend.tests.test_server import JSON, at_once, request
 
 pytestmark = [pytest.mark.postgresql, pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("as_served")]
@@ -140,6 +141,29 @@ def test_connecting_takes_five_seconds_however_many_addresses_a_host_has(eight_a
 def test_an_address_that_refuses_is_passed_over(eight_addresses: None) -> None:
     with pytest.raises(psycopg.OperationalError, match=re.escape("127.0.0.8")):
         connect(host="database.example", port=free_port(), dbname="x", connect_timeout=5)
+
+
+def test_a_host_without_an_address_is_an_error_of_the_database() -> None:
+    with pytest.raises(psycopg.OperationalError, match=re.escape("failed to resolve host 'database.invalid'")):
+        connect(host="database.invalid", dbname="x", connect_timeout=5)
+
+
+def test_who_gets_no_turn_while_the_database_hangs_fails_at_once(
+    ada: Any, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.DATABASE_DEADLINE = 4
+    monkeypatch.setattr(postgresql, "turns", postgresql.Turns(1))
+    with locked_table(database_url()):
+        thread, answers = in_thread(lambda: ada("GET", "/api/tasks"))
+        sleep(0.2)
+        for limit in (1, 0.2):
+            response, seconds = timed(lambda: ada("POST", "/api/tasks", {"title": "x"}))
+            assert (response.status_code, response.json()) == (503, UNAVAILABLE)
+            assert int(response["Retry-After"]) > 0
+            assert seconds < limit
+        thread.join()
+    assert [response.status_code for response in answers] == [503]
+    assert ada("GET", "/api/tasks").json() == []
 
 
 def test_more_requests_than_threads_that_wait_leave_one_to_answer_probes(tmp_path: Path) -> None:
