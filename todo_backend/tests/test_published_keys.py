@@ -384,7 +384,7 @@ def test_an_outage_costs_one_request_three_seconds_and_not_each(server: KeyServe
     start = time.monotonic()
     for _ in range(20):
         assert get(EDDSA.sign(claims())).status_code == 503
-    assert time.monotonic() - start < 1
+    assert time.monotonic() - start < 2.5
     assert len(server.requests) == 1
     assert_given_up(server)
 
@@ -467,7 +467,7 @@ def test_an_unknown_kid_is_401_for_ten_seconds_after_such_a_fetch(server: KeySer
 def test_unknown_kids_from_many_threads_cause_one_fetch(warm: bool, server: KeyServer) -> None:
     if warm:
         assert get(EDDSA.sign(claims())).status_code == 200
-    tokens = [EDDSA.sign(claims(), kid=f"unknown-{number}") for number in range(200)]
+    tokens = [EDDSA.sign(claims(), kid=f"unknown-{number}") for number in range(100)]
     with ThreadPoolExecutor(8) as pool:
         assert {response.status_code for response in pool.map(get, tokens)} == {401}
     assert len(server.requests) == (2 if warm else 1)
