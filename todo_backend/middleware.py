@@ -70,11 +70,11 @@ def allowed_host(get_response: View) -> View:
     return middleware
 
 
-def database_deadline(get_response: View) -> View:
+def database_timeout(get_response: View) -> View:
     """Bounds what a request waits for PostgreSQL."""
 
     def middleware(request: HttpRequest) -> HttpResponseBase:
-        with within(settings.DATABASE_DEADLINE):
+        with within(settings.DATABASE_TIMEOUT):
             return get_response(request)
 
     return middleware

@@ -216,7 +216,7 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "todo_backend.middleware.optional_trailing_slash",
     "todo_backend.middleware.allowed_host",
-    "todo_backend.middleware.database_deadline",
+    "todo_backend.middleware.database_timeout",
     "whitenoise.middleware.WhiteNoiseMiddleware",
 ]
 ROOT_URLCONF = "todo_backend.urls"
@@ -239,7 +239,7 @@ try:
 except ValueError:
     raise ImproperlyConfigured("GRANIAN_BLOCKING_THREADS must be a number.") from None
 # Seconds for the database to answer all that one request asks of it
-DATABASE_DEADLINE = 9
+DATABASE_TIMEOUT = 9
 
 # Bytes of a request's body; todo_backend.permissions.BodyFits answers 413 beyond it.
 DATA_UPLOAD_MAX_MEMORY_SIZE = 64 * 1024

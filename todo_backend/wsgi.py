@@ -31,7 +31,8 @@ class Request(WSGIRequest):
                 raise ValueError("too long")
             self.content_type, self.content_params = parse_header_parameters(content_type)
         except ValueError:
-            self.content_type, self.content_params = content_type, _ = "", {}
+            content_type = self.content_type = ""
+            self.content_params = {}
         # Django REST Framework parses it again, and where there is none one spelt Content_Type.
         meta["CONTENT_TYPE"] = content_type
 

@@ -18,6 +18,14 @@ CHECKED_WITHIN = 0.6
 class DatabaseWrapper(base.DatabaseWrapper):
     alive_at = 0.0
 
+    def connect(self) -> None:
+        """Connects, or leaves no connection: one that fails halfway is not in autocommit, which Django does not see."""
+        try:
+            super().connect()
+        except BaseException:
+            self.close()
+            raise
+
     def get_new_connection(self, conn_params: dict[str, Any]) -> Connection:
         return connect(**conn_params)
 

@@ -2,7 +2,7 @@
 
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from threading import Semaphore
 from time import monotonic
@@ -16,21 +16,34 @@ from psycopg.abc import RV, PQGen
 TURN_WITHIN = 1
 # Seconds; psycopg waits no less for an address.
 SHORTEST_TIMEOUT = 2
+# Seconds
+LEAST_WAIT = 0.4
 
-# A time of `monotonic()` after which the thread no longer waits for an answer. Without one, as in commands, nothing is
-# bounded.
-deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
+
+class Budget:
+    """Seconds that a thread may still wait for PostgreSQL."""
+
+    def __init__(self, seconds: float) -> None:
+        self.left = seconds
+
+
+# Without one, as in commands, nothing is bounded.
+budget: ContextVar[Budget | None] = ContextVar("budget", default=None)
 
 
 @contextmanager
 def within(seconds: float) -> Iterator[None]:
-    """Bounds what this thread waits for PostgreSQL's answers while the context lasts, cancelling included."""
-    end = monotonic() + seconds
-    token = deadline.set(min(end, deadline.get() or end))
+    """Bounds what this thread waits for PostgreSQL while the context lasts, in all and cancelling included."""
+    outer = budget.get()
+    start = min(seconds, outer.left) if outer else seconds
+    inner = Budget(start)
+    token = budget.set(inner)
     try:
         yield
     finally:
-        deadline.reset(token)
+        budget.reset(token)
+        if outer:
+            outer.left -= start - inner.left
 
 
 class Turns:
@@ -59,15 +72,29 @@ class Turns:
 turns = Turns(settings.DATABASE_TURNS)
 
 
+@contextmanager
+def waiting() -> Iterator[float | None]:
+    """A turn to wait for PostgreSQL; yields the seconds that are left for it, `None` for no limit."""
+    limit = budget.get()
+    if limit is None:
+        yield None
+        return
+    start = monotonic()
+    try:
+        with turns.turn():
+            # Never nothing, which to psycopg is no limit.
+            yield max(LEAST_WAIT, limit.left - (monotonic() - start))
+    finally:
+        limit.left -= monotonic() - start
+
+
 class Connection(psycopg.Connection[Any]):
-    """Waits for the end of a statement until `deadline` at most, and raises `psycopg.OperationalError`."""
+    """Waits for the end of a statement as long as the thread's budget allows, then raises `OperationalError`."""
 
     def wait(self, gen: PQGen[RV], interval: float = 0.1, timeout: float | None = None) -> RV:
-        end = deadline.get()
-        if end is None:
-            return super().wait(gen, interval, timeout)
-        with turns.turn():
-            seconds = max(0, end - monotonic())
+        with waiting() as seconds:
+            if seconds is None:
+                return super().wait(gen, interval, timeout)
             try:
                 return super().wait(gen, interval, seconds * 3 / 4)
             except psycopg.errors._WaitTimeout:
@@ -78,24 +105,28 @@ class Connection(psycopg.Connection[Any]):
         with suppress(psycopg.Error):
             self.cancel_safe(timeout=seconds)
         try:
-            return super().wait(gen, timeout=seconds)
+            result = super().wait(gen, timeout=seconds)
         except psycopg.errors.QueryCanceled:
             raise psycopg.errors.QueryCanceled("no answer in time; the statement is cancelled") from None
         except psycopg.errors._WaitTimeout:
             self.close()
             raise psycopg.OperationalError("no answer in time") from None
+        # It ended by itself, and the cancellation may still be on its way to hit the next one.
+        self.close()
+        return result
 
 
 def connect(**params: Any) -> Connection:
     """Connects to the first of the host's addresses that answers, within `connect_timeout` seconds in all.
 
-    psycopg's own limit is for each of them. Raises `psycopg.OperationalError`.
+    psycopg's own limit is for each of them, and at least `SHORTEST_TIMEOUT`; a second one gets that, too. Raises
+    `psycopg.OperationalError`.
     """
     timeout = params.pop("connect_timeout")
-    *others, last = resolve(params)
-    each = max(SHORTEST_TIMEOUT, timeout // (len(others) + 1)) if others else timeout
-    end = monotonic() + timeout
-    with turns.turn() if deadline.get() else nullcontext():
+    with waiting():
+        *others, last = resolve(params)
+        each = max(SHORTEST_TIMEOUT, timeout // (len(others) + 1)) if others else timeout
+        end = monotonic() + max(timeout, 2 * SHORTEST_TIMEOUT)
         for address in others:
             try:
                 return Connection.connect(**params, **address, connect_timeout=each)
@@ -106,12 +137,12 @@ def connect(**params: Any) -> Connection:
 
 
 def resolve(params: dict[str, Any]) -> list[dict[str, Any]]:
-    """libpq's parameters for each address of the host; none for a socket's folder."""
+    """libpq's parameters for each address of the host; none for a socket's folder and where psycopg splits a list."""
     host = params.get("host", "")
-    if not host or host.startswith("/") or "hostaddr" in params:
+    if not host or host.startswith("/") or "," in host or "hostaddr" in params:
         return [{}]
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    except OSError as exc:
-        raise psycopg.OperationalError(f"failed to resolve host {host!r}: {exc.strerror}") from exc
+    except (OSError, UnicodeError) as exc:
+        raise psycopg.OperationalError(f"failed to resolve host {host!r}: {exc}") from exc
     return [{"hostaddr": address[0]} for *_, address in found]

@@ -15,6 +15,7 @@ import psycopg
 import pytest
 from django.db import connection
 
+from todo_backend.parsers import StrictJSONParser
 from todo_backend.postgresql import base
 from todo_backend.postgresql import connection as postgresql
 from todo_backend.postgresql.connection import connect
@@ -24,7 +25,7 @@ from todo_backend.tests.test_server import JSON, at_once, request
 
 pytestmark = [pytest.mark.postgresql, pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("as_served")]
 
-DEADLINE = 1.2
+TIMEOUT = 1.2
 
 REQUESTS: list[tuple[str, str, Any]] = [
     ("GET", "", None),
@@ -38,8 +39,8 @@ REQUESTS: list[tuple[str, str, Any]] = [
 
 
 @pytest.fixture(autouse=True)
-def short_deadline(settings: Any) -> None:
-    settings.DATABASE_DEADLINE = DEADLINE
+def short_timeout(settings: Any) -> None:
+    settings.DATABASE_TIMEOUT = TIMEOUT
 
 
 @contextmanager
@@ -74,7 +75,7 @@ def test_what_waits_for_a_lock_is_cancelled_and_may_be_tried_again(
     before = rows()
     with locked_table(database_url()) as administrator:
         response, seconds = timed(lambda: ada(method, path, body))
-        assert seconds < DEADLINE
+        assert seconds < TIMEOUT
         assert (response.status_code, response.json()) == (503, UNAVAILABLE)
         assert int(response["Retry-After"]) > 0
         waiting = administrator.execute("SELECT count(*) FROM pg_locks WHERE NOT granted").fetchone()
@@ -90,7 +91,7 @@ def test_a_server_that_does_not_even_cancel_leaves_the_outcome_of_a_write_unknow
     path = "/api/tasks" + suffix.format(id=ada.task()["id"])
     with stopped_backend():
         response, seconds = timed(lambda: ada(method, path, body))
-    assert seconds < DEADLINE + 0.5
+    assert seconds < TIMEOUT + 0.5
     assert (response.status_code, response.json()) == (503, UNAVAILABLE if method == "GET" else UNKNOWN)
     assert ("Retry-After" in response) == (method == "GET")
     assert ada("GET", "/api/tasks").status_code == 200
@@ -138,20 +139,23 @@ def test_connecting_takes_five_seconds_however_many_addresses_a_host_has(eight_a
         assert monotonic() - start < 5.5
 
 
-def test_an_address_that_refuses_is_passed_over(eight_addresses: None) -> None:
-    with pytest.raises(psycopg.OperationalError, match=re.escape("127.0.0.8")):
-        connect(host="database.example", port=free_port(), dbname="x", connect_timeout=5)
+@pytest.mark.parametrize("host", ["database.invalid", "database..invalid"])
+def test_a_host_without_an_address_is_an_error_of_the_database(host: str) -> None:
+    with pytest.raises(psycopg.OperationalError, match=re.escape(f"failed to resolve host '{host}'")):
+        connect(host=host, dbname="x", connect_timeout=5)
 
 
-def test_a_host_without_an_address_is_an_error_of_the_database() -> None:
-    with pytest.raises(psycopg.OperationalError, match=re.escape("failed to resolve host 'database.invalid'")):
-        connect(host="database.invalid", dbname="x", connect_timeout=5)
+@pytest.mark.parametrize("timeout", [1, 5])
+def test_the_second_address_is_tried_and_a_list_of_hosts_is_libpqs(timeout: int, eight_addresses: None) -> None:
+    for host in ("database.example", "127.0.0.1,127.0.0.8"):
+        with pytest.raises(psycopg.OperationalError, match=re.escape("127.0.0.8")):
+            connect(host=host, port=free_port(), dbname="x", connect_timeout=timeout)
 
 
 def test_who_gets_no_turn_while_the_database_hangs_fails_at_once(
     ada: Any, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings.DATABASE_DEADLINE = 4
+    settings.DATABASE_TIMEOUT = 4
     monkeypatch.setattr(postgresql, "turns", postgresql.Turns(1))
     with locked_table(database_url()):
         thread, answers = in_thread(lambda: ada("GET", "/api/tasks"))
@@ -164,6 +168,63 @@ def test_who_gets_no_turn_while_the_database_hangs_fails_at_once(
         thread.join()
     assert [response.status_code for response in answers] == [503]
     assert ada("GET", "/api/tasks").json() == []
+
+
+def test_a_connection_that_failed_halfway_is_not_kept(ada: Any, rows: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would be in a transaction, in which acknowledged tasks are lost when it is closed."""
+
+    class OneTurn(postgresql.Turns):
+        """One, and then none."""
+
+        @contextmanager
+        def turn(self) -> Iterator[None]:
+            monkeypatch.setattr(postgresql, "turns", postgresql.Turns(0))
+            yield
+
+    ada("GET", "/api/tasks")
+    connection.close()
+    monkeypatch.setattr(postgresql, "turns", OneTurn(1))
+    assert ada("POST", "/api/tasks", {"title": "refused"}).status_code == 503
+    monkeypatch.undo()
+    task = ada.task(title="acknowledged")
+    connection.close()
+    assert [(row["id"], row["title"]) for row in rows()] == [(task["id"], "acknowledged")]
+
+
+def test_the_time_that_a_client_takes_for_a_body_is_not_the_databases(
+    ada: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parse = StrictJSONParser.parse
+
+    def parse_slowly(*args: Any) -> Any:
+        sleep(TIMEOUT)
+        return parse(*args)
+
+    monkeypatch.setattr(StrictJSONParser, "parse", parse_slowly)
+    with locked_table(database_url()) as administrator:
+        thread, answers = in_thread(lambda: ada("POST", "/api/tasks", {"title": "x"}))
+        sleep(TIMEOUT + 0.4)
+        administrator.rollback()
+        thread.join()
+    assert [response.status_code for response in answers] == [201]
+
+
+def test_a_statement_that_ends_while_it_is_cancelled_has_its_answer(settings: Any, ada: Any, rows: Any) -> None:
+    settings.DATABASE_TIMEOUT = 4
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_read_file('postmaster.pid')")
+        postmaster = int(cursor.fetchone()[0].split()[0])
+    with locked_table(database_url()) as administrator:
+        thread, answers = in_thread(lambda: ada("POST", "/api/tasks", {"title": "x"}))
+        sleep(0.5)
+        # Who would cancel it.
+        os.kill(postmaster, signal.SIGSTOP)
+        sleep(2.7)
+        administrator.rollback()
+        thread.join()
+        os.kill(postmaster, signal.SIGCONT)
+    assert [response.json() for response in answers] == ada("GET", "/api/tasks").json()
+    assert len(rows()) == 1
 
 
 def test_more_requests_than_threads_that_wait_leave_one_to_answer_probes(tmp_path: Path) -> None:
