@@ -60,14 +60,13 @@ e2e: .venv/installed-dev e2e/node_modules/installed
 
 # The production server under load, while what it needs is killed, stopped, locked or cut off. Debian has pgbouncer and
 # haproxy where only root looks for programs.
-faults soak: export PATH := $(PATH):/usr/sbin
+faults soak servers: export PATH := $(PATH):/usr/sbin
 faults: .venv/installed-dev servers
 	$(PYTHON) -m pytest --confcutdir=faults faults
 
 soak: .venv/installed-dev servers
 	$(PYTHON) -m faults.soak --minutes $(MINUTES)
 
-servers: export PATH := $(PATH):/usr/sbin
 servers:
 	@$(HAS_SERVERS) \
 		|| { [ $$(id -u) = 0 ] && apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends postgresql pgbouncer haproxy openssl && $(HAS_SERVERS); } \

@@ -213,9 +213,8 @@ class Haproxy(Service):
     def __init__(self, folder: Path, a: "Backend", b: "Backend") -> None:
         super().__init__(folder)
         self.socket = folder / "haproxy.sock"
-        shown = re.findall(r"^```\n(global\n.*?)```", (settings.BASE_DIR / "README.md").read_text(), re.DOTALL | re.M)[
-            0
-        ]
+        readme = (settings.BASE_DIR / "README.md").read_text()
+        [shown] = re.findall(r"^```\n(global\n.*?)```", readme, re.DOTALL | re.MULTILINE)
         addresses = {
             "/run/haproxy/admin.sock": str(self.socket),
             "10.0.0.1:8000": f"127.0.0.1:{a.port}",

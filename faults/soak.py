@@ -22,7 +22,8 @@ from .servers import Backend, Pgbouncer, Postgresql, wait_until
 # Seconds
 BACK_WITHIN = 5
 PAUSE = (15, 25)
-THREADS = 16
+# Of a worker, and fewer than its users, so that turns to wait for the database are scarce.
+THREADS = 4
 
 
 class Servers(NamedTuple):
@@ -203,7 +204,7 @@ def main() -> int:
         pooler = stack.enter_context(Pgbouncer(postgresql))
         urls = (postgresql.url(), pooler.url)
         backends = [stack.enter_context(Backend(folder, url, workers=2, threads=THREADS)) for url in urls]
-        load = Load(*backends, pace=12)
+        load = Load(*backends, users=24, pace=6)
         faults, samples = soak(Servers(postgresql, pooler, *backends), load, minutes)
         missed = []
         try:
