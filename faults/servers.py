@@ -80,6 +80,7 @@ class Service:
         return self
 
     def stop(self) -> None:
+        assert self.process.poll() is None, f"it ended by itself:\n{self.log.read_text()[-2000:]}"
         self.process.send_signal(self.stop_signal)
         self.process.wait(timeout=30)
 

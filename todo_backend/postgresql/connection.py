@@ -4,7 +4,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from threading import Semaphore
+from threading import Semaphore, Thread
 from time import monotonic
 from typing import Any
 
@@ -12,12 +12,13 @@ import psycopg
 from django.conf import settings
 from psycopg.abc import RV, PQGen
 
-# Seconds for a turn while no thread gets one
+# All in seconds. For a turn while no thread gets one:
 TURN_WITHIN = 1
-# Seconds; psycopg waits no less for an address.
+# Less than this psycopg does not wait for an address.
 SHORTEST_TIMEOUT = 2
-# Seconds
+# For a statement of a request that has used up its time, and for a request to cancel one.
 LEAST_WAIT = 0.4
+CANCEL_WITHIN = 60
 
 
 class Budget:
@@ -82,7 +83,7 @@ def waiting() -> Iterator[float | None]:
     start = monotonic()
     try:
         with turns.turn():
-            # Never nothing, which to psycopg is no limit.
+            # Something, so that there is time to cancel.
             yield max(LEAST_WAIT, limit.left - (monotonic() - start))
     finally:
         limit.left -= monotonic() - start
@@ -98,12 +99,11 @@ class Connection(psycopg.Connection[Any]):
             try:
                 return super().wait(gen, interval, seconds * 3 / 4)
             except psycopg.errors._WaitTimeout:
-                return self.cancel_and_wait(gen, seconds / 8)
+                return self.cancel_and_wait(gen, seconds / 4)
 
     def cancel_and_wait(self, gen: PQGen[RV], seconds: float) -> RV:
         """Has the server cancel the statement, which then is known not to be done; else closes the connection."""
-        with suppress(psycopg.Error):
-            self.cancel_safe(timeout=seconds)
+        Thread(target=self.request_cancel, daemon=True).start()
         try:
             result = super().wait(gen, timeout=seconds)
         except psycopg.errors.QueryCanceled:
@@ -114,6 +114,14 @@ class Connection(psycopg.Connection[Any]):
         # It ended by itself, and the cancellation may still be on its way to hit the next one.
         self.close()
         return result
+
+    def request_cancel(self) -> None:
+        """Waits for longer than the statement's own thread: PgBouncer dies when who asked leaves before it is done.
+
+        See github.com/pgbouncer/pgbouncer/issues/801.
+        """
+        with suppress(psycopg.Error):
+            self.cancel_safe(timeout=CANCEL_WITHIN)
 
 
 def connect(**params: Any) -> Connection:
