@@ -1,4 +1,5 @@
 import re
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,11 @@ from django.db import close_old_connections, connection
 from tasks.models import Task
 from todo_backend.tests.postgresql import LOG_NAME
 from todo_backend.tests.user import User
+
+
+def pytest_configure() -> None:
+    # A shell starts a background job with SIGINT ignored, and the processes that the tests interrupt would inherit it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
