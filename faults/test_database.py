@@ -1,6 +1,8 @@
 """The database goes away, hangs or is locked, under load."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from .conftest import Report
 from .load import Load, Outcome
@@ -13,14 +15,20 @@ BACK_WITHIN = 5
 LIVE_WITHIN = 3
 
 
+@contextmanager
+def fault_under_load() -> Iterator[Fault]:
+    """The context is the fault, after a second of load and before the time in which the service has to be back."""
+    time.sleep(1)
+    with Fault() as fault:
+        yield fault
+    time.sleep(BACK_WITHIN + 1)
+
+
 def test_killed_under_load_it_costs_its_own_time(backend: Backend, postgresql: Postgresql, report: Report) -> None:
-    with Load(backend) as load:
-        time.sleep(1)
-        with Fault() as fault:
-            postgresql.kill()
-            time.sleep(4)
-            postgresql.start()
-        time.sleep(BACK_WITHIN + 1)
+    with Load(backend) as load, fault_under_load() as fault:
+        postgresql.kill()
+        time.sleep(4)
+        postgresql.start()
     report(load, fault.seconds, load.back_after(fault.end))
     counts = load.counts()
     assert counts[Outcome.REFUSED] > 0
@@ -66,12 +74,11 @@ def test_while_it_hangs_requests_end_and_the_process_shows_its_life(
         Load(backend, users=40, pace=3) as load,
         Probe(backend, "/healthz") as live,
         Probe(backend, "/readyz") as ready,
+        fault_under_load() as fault,
+        postgresql.paused(),
     ):
-        time.sleep(1)
-        with Fault() as fault, postgresql.paused():
-            time.sleep(12)
-            assert get(backend.port, "/readyz")[0] == 503
-        time.sleep(BACK_WITHIN + 1)
+        time.sleep(12)
+        assert get(backend.port, "/readyz")[0] == 503
     report(load, fault.seconds, load.back_after(fault.end))
     counts = load.counts()
     assert counts[Outcome.REFUSED] + counts[Outcome.UNKNOWN] > 0
@@ -85,11 +92,13 @@ def test_while_it_hangs_requests_end_and_the_process_shows_its_life(
 
 
 def test_while_the_table_is_locked_requests_end(backend: Backend, postgresql: Postgresql, report: Report) -> None:
-    with Load(backend) as load, Probe(backend, "/healthz") as live:
-        time.sleep(1)
-        with Fault() as fault, postgresql.locked():
-            time.sleep(12)
-        time.sleep(BACK_WITHIN + 1)
+    with (
+        Load(backend) as load,
+        Probe(backend, "/healthz") as live,
+        fault_under_load() as fault,
+        postgresql.locked(),
+    ):
+        time.sleep(12)
     report(load, fault.seconds, load.back_after(fault.end))
     counts = load.counts()
     assert counts[Outcome.REFUSED] > 0

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from todo_backend.tests.processes import empty_database, manage, server
-from todo_backend.tests.test_server import JSON, TOKEN, raw_request, request
+from todo_backend.tests.test_server import JSON, TOKEN, connect, raw_request, request
 
 HOST = b"\r\nHost: localhost"
 AUTHORIZATION = b"\r\nAuthorization: Bearer " + TOKEN.encode()
@@ -46,11 +46,6 @@ def address(tmp_path_factory: pytest.TempPathFactory, log: Path) -> Iterator[str
 @pytest.fixture
 def task(address: str) -> Any:
     return request(address, "POST", "/api/tasks", BODY, **JSON)[2]
-
-
-def connect(address: str) -> socket.socket:
-    url = urlsplit(address)
-    return socket.create_connection((url.hostname, url.port or 80), timeout=15)
 
 
 def split(answer: bytes) -> tuple[int, Any]:

@@ -8,11 +8,11 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 
 from todo_backend.tests.processes import SECRET, empty_database, manage, server
+from todo_backend.tests.test_server import connect
 from todo_backend.tests.tokens import claims, sign
 
 HEADERS = f"Host: localhost\r\nAuthorization: Bearer {sign(claims(), secret=SECRET)}\r\n"
@@ -47,11 +47,6 @@ def main_process(log: Path) -> int:
 def worker(log: Path) -> int:
     """The newest worker."""
     return int(re.findall(r"worker-1 with PID: (\d+)", log.read_text())[-1])
-
-
-def connect(address: str) -> socket.socket:
-    url = urlsplit(address)
-    return socket.create_connection((url.hostname, url.port or 80), timeout=15)
 
 
 def status(client: socket.socket) -> bytes:

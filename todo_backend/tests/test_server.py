@@ -48,10 +48,14 @@ def request(address: str, method: str, path: str, body: Any = None, **headers: A
     )
 
 
+def connect(address: str) -> socket.socket:
+    url = urlsplit(address)
+    return socket.create_connection((url.hostname, url.port or 80), timeout=15)
+
+
 def raw_request(address: str, head: bytes, body: bytes = b"") -> bytes:
     """What the server answers to those bytes, until it closes the connection."""
-    url = urlsplit(address)
-    with socket.create_connection((url.hostname, url.port or 80), timeout=15) as client:
+    with connect(address) as client:
         client.sendall(head + b"\r\nConnection: close\r\n\r\n" + body)
         answer = b""
         while part := client.recv(65536):
@@ -185,8 +189,7 @@ def test_a_body_that_breaks_off_is_not_done(either_address: str) -> None:
     task = request(either_address, "POST", "/api/tasks", '{"title": "x"}', **JSON)[2]
     head = f"PATCH /api/tasks/{task['id']}/complete HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}"
     head += "\r\nContent-Type: application/json\r\nContent-Length: 10\r\n\r\n{}"
-    url = urlsplit(either_address)
-    with socket.create_connection((url.hostname, url.port or 80), timeout=15) as client:
+    with connect(either_address) as client:
         client.sendall(head.encode())
         client.shutdown(socket.SHUT_WR)
         client.recv(65536)
