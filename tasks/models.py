@@ -1,12 +1,17 @@
+from collections.abc import Callable
+from functools import cache
 from typing import Any, Self, cast
 
-from django.db import models
+from django.db import connections, models
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.models import F, Func, Q, Value, sql
+from django.db.models import Expression, F, Func, Q, Value, sql
 from django.db.models.constants import OnConflict
 from django.db.models.functions import Length, Now
 from django.db.models.lookups import Exact, GreaterThan, LessThanOrEqual, Range
 from django.db.models.sql.compiler import SQLCompiler
+
+# What clients see of a task, in this order
+FIELDS = ["id", "user_id", "title", "description", "completed", "created_at", "updated_at"]
 
 USER_ID_MAX_LENGTH = 255
 TITLE_MAX_LENGTH = 200
@@ -34,39 +39,146 @@ class NulPosition(Func):
         return self.as_sql(compiler, connection, template="0", **context)
 
 
+class TaskJSON(Expression):
+    """A task as an object of JSON, in the bytes that `TaskSerializer` and its renderer write."""
+
+    output_field = models.TextField()
+
+    # How the value of a field is written, by the field's type
+    postgresql = {
+        models.BigAutoField: "{}",
+        models.BooleanField: "{}",
+        models.TextField: "coalesce(to_json({})::text, 'null')",
+        models.DateTimeField: r"""to_char({} AT TIME ZONE 'UTC', '\"YYYY-MM-DD"T"HH24:MI:SS.US"Z"\"')""",
+    }
+    # It has neither booleans nor times: Django stores 0 or 1, and "2026-02-07 09:30:00" with a fraction or without.
+    sqlite = {
+        models.BigAutoField: "{}",
+        models.BooleanField: "iif({}, 'true', 'false')",
+        models.TextField: "json_quote({})",
+        models.DateTimeField: "json_quote(replace({0}, ' ', 'T') || substr('.000000Z', length({0}) - 18))",
+    }
+
+    def as_sql(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper) -> Any:
+        templates = getattr(self, connection.vendor)
+        sql = ""
+        for name in FIELDS:
+            value = templates[type(Task._meta.get_field(name))].format(connection.ops.quote_name(name))
+            sql += f"""'{"," if sql else "{"}"{name}":' || {value} || """
+        return f"{sql}'}}'", []
+
+
+class Parameter(Value):
+    """The name of a value that a statement gets each time it is executed."""
+
+    def as_sql(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper) -> Any:
+        return f"%({self.value})s", []
+
+
 class TaskQuerySet(models.QuerySet["Task"]):
+    """Has the statements for `for_user()` and `matching()` compiled once, and those for any other queryset as usual.
+
+    Django takes longer to compile such a statement than PostgreSQL to execute it.
+    """
+
+    def __init__(self, model: Any = None, query: Any = None, using: str | None = None, hints: Any = None) -> None:
+        super().__init__(model, query, using, hints)
+        # Django's own: a filter that it applies when the query is asked for, which everything else here does.
+        self._deferred_filter: Any = (False, (), {}) if query is None else None
+
     def for_user(self, user_id: str) -> Self:
-        return self.filter(user_id=user_id)
+        return self.matching(user_id=user_id)
 
-    def create_once(self, **values: Any) -> "Task":
-        """Makes a task, in one statement, or returns the user's own that has its `idempotency_key` as it now is."""
-        fields = self.model._meta.concrete_fields
-        user_id, key = (self.model._meta.get_field(name) for name in ("user_id", "idempotency_key"))
-        [row] = self._insert(  # type: ignore[attr-defined]
-            [self.model(**values)],
-            fields=[field for field in fields if not field.primary_key],
-            returning_fields=fields,
-            on_conflict=OnConflict.UPDATE,
-            # To what it is already, because DO NOTHING returns nothing.
-            update_fields=[key],
-            unique_fields=[user_id, key],
-        )
-        return self.model.from_db(self.db, [field.attname for field in fields], row)
+    def matching(self, **equal: Any) -> Self:
+        """`filter()` by the values of fields."""
+        if self._deferred_filter is None:
+            return self.filter(**equal)
+        tasks = self.__class__(self.model, using=self.db)
+        tasks._deferred_filter = (False, (), {**self._deferred_filter[2], **equal})
+        return tasks
 
-    def update_returning(self, **values: Any) -> "Task | None":
-        """Sets the values and `updated_at` in one statement; returns the task as it then is, or `None` without one.
+    def as_json(self) -> list[str]:
+        """The tasks as JSON (`TaskJSON`)."""
+        return self.execute(select)
 
-        Values may be expressions, which the database evaluates. For a queryset of at most one task.
-        """
-        query = cast(sql.UpdateQuery, self.query.chain(sql.UpdateQuery))
-        query.add_update_values({**values, "updated_at": Now()})
-        statement, params = query.get_compiler(self.db).as_sql()
-        returned = self.model._base_manager.using(self.db).raw(f"{statement} RETURNING *", params)
-        return next(iter(returned), None)
+    def create_once(self, **values: Any) -> str:
+        """Makes a task in one statement, or finds the user's own with its `idempotency_key`; as JSON, as it now is."""
+        [task] = self.execute(insert, {"completed": False, **values})
+        return task
+
+    def update_returning(self, **values: Any) -> list[str]:
+        """Sets the values and `updated_at` in one statement; the tasks as JSON, as they then are."""
+        return self.execute(update, values)
+
+    def toggle_returning(self) -> list[str]:
+        """Flips `completed` and sets `updated_at` in one statement; the tasks as JSON, as they then are."""
+        return self.execute(toggle)
 
     def delete_at_once(self) -> int:
         """Deletes in one statement and returns how many; `delete()` opens a transaction around it."""
-        return self._raw_delete(self.db)
+        return len(self.execute(delete))
+
+    def execute(self, compile_: "Compile", values: dict[str, Any] | None = None) -> list[str]:
+        """The first column of what the statement returns that `compile_` makes of this queryset and the values."""
+        values = values or {}
+        if self._deferred_filter is None:
+            statement, parameters = compile_(self, values)
+        else:
+            equal = self._deferred_filter[2]
+            statement = kept_statement(compile_, self.db, tuple(equal), tuple(values))
+            parameters = {**{f"old_{name}": equal[name] for name in equal}, **values}
+        with connections[self.db].cursor() as cursor:
+            cursor.execute(statement, parameters)
+            return [value for (value,) in cursor.fetchall()]
+
+
+Compile = Callable[[TaskQuerySet, dict[str, Any]], tuple[str, Any]]
+
+
+@cache
+def kept_statement(compile_: Compile, using: str, equal: tuple[str, ...], values: tuple[str, ...]) -> str:
+    tasks = Task.objects.using(using)
+    for name in equal:
+        tasks = tasks.filter(**{name: Parameter(f"old_{name}")})
+    statement, _ = compile_(tasks, {name: Parameter(name) for name in values})
+    return statement
+
+
+def select(tasks: TaskQuerySet, values: dict[str, Any]) -> tuple[str, Any]:
+    compiled: tuple[str, Any] = tasks.values_list(TaskJSON()).query.get_compiler(tasks.db).as_sql()
+    return compiled
+
+
+def insert(tasks: TaskQuerySet, values: dict[str, Any]) -> tuple[str, Any]:
+    fields = {field.name: field for field in Task._meta.concrete_fields}
+    query = sql.InsertQuery(
+        Task,
+        on_conflict=OnConflict.UPDATE,
+        # To what it is already, because DO NOTHING returns nothing.
+        update_fields=[fields["idempotency_key"]],
+        unique_fields=[fields["user_id"], fields["idempotency_key"]],
+    )
+    query.insert_values([fields[name] for name in values], [Task(**values)])
+    compiler = query.get_compiler(tasks.db)
+    [(statement, parameters)] = compiler.as_sql()
+    return f"{statement} RETURNING {compiler.compile(TaskJSON())[0]}", parameters
+
+
+def update(tasks: TaskQuerySet, values: dict[str, Any]) -> tuple[str, Any]:
+    query = cast(sql.UpdateQuery, tasks.query.chain(sql.UpdateQuery))
+    query.add_update_values({**values, "updated_at": Now()})
+    compiler = query.get_compiler(tasks.db)
+    statement, parameters = compiler.as_sql()
+    return f"{statement} RETURNING {compiler.compile(TaskJSON())[0]}", parameters
+
+
+def toggle(tasks: TaskQuerySet, values: dict[str, Any]) -> tuple[str, Any]:
+    return update(tasks, {"completed": ~F("completed")})
+
+
+def delete(tasks: TaskQuerySet, values: dict[str, Any]) -> tuple[str, Any]:
+    statement, parameters = tasks.query.chain(sql.DeleteQuery).get_compiler(tasks.db).as_sql()
+    return f"{statement} RETURNING 1", parameters
 
 
 class Task(models.Model):

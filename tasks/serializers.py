@@ -2,7 +2,7 @@ from typing import Any
 
 from rest_framework import serializers
 
-from .models import DESCRIPTION_MAX_LENGTH, TITLE_MAX_LENGTH, Task
+from .models import DESCRIPTION_MAX_LENGTH, FIELDS, TITLE_MAX_LENGTH, Task
 
 
 class StrictCharField(serializers.CharField):
@@ -37,11 +37,8 @@ class TaskSerializer(serializers.ModelSerializer[Task]):
 
     class Meta:
         model = Task
-        fields = ["id", "user_id", "title", "description", "completed", "created_at", "updated_at"]
+        fields = FIELDS
         read_only_fields = ["user_id"]
-
-    def create(self, validated_data: dict[str, Any]) -> Task:
-        return Task.objects.create_once(**validated_data)
 
 
 class ToggleSerializer(serializers.Serializer[Task]):
