@@ -3,17 +3,17 @@
 import logging
 import time
 import unicodedata
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import jwt
 from django.conf import settings
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from jwt.algorithms import HMACAlgorithm
 from jwt.types import Options
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 from rest_framework_simplejwt.authentication import JWTStatelessUserAuthentication
-from rest_framework_simplejwt.backends import TokenBackend
 
 from .exceptions import BetterAuthUnavailable
 from .published_keys import KEY_BY_ALGORITHM, published_keys
@@ -62,18 +62,6 @@ class TokenRefused(AuthenticationFailed):
         self.reason = reason
 
 
-class SecretBackend(TokenBackend):
-    """Verifies the HS256 signature and no claim: `TokenBackend` has a single leeway for all of them."""
-
-    def decode(self, token: Any, verify: bool = True) -> dict[str, Any]:
-        return jwt.decode(token, self.prepared_signing_key, algorithms=[self.algorithm], options=SIGNATURE_ONLY)
-
-
-@cache
-def secret_backend(secret: str) -> SecretBackend:
-    return SecretBackend("HS256", signing_key=secret)
-
-
 class BetterAuthAuthentication(JWTStatelessUserAuthentication):
     """`Authorization: Bearer <JWT>` (RFC 6750, section 2.1); the user is a `TokenUser` whose `pk` is the token's `sub`.
 
@@ -114,7 +102,7 @@ def verify(token: bytes) -> dict[str, Any]:
     """The claims of a token that is accepted. Raises `TokenRefused`, or `BetterAuthUnavailable` for want of keys."""
     header = read_header(token)
     try:
-        claims = verify_signature(token, header)
+        claims = verify_signature(token, header["alg"], verification_key(header))
     except jwt.InvalidSignatureError as exc:
         code = "key" if is_published(header) else "secret"
         raise TokenRefused(code, f"its {header['alg']} signature does not hold") from exc
@@ -139,7 +127,7 @@ def read_header(token: bytes) -> dict[str, Any]:
     if b"=" in token:
         raise TokenRefused("malformed", "it is padded")
     try:
-        header = jwt.get_unverified_header(token)
+        header = parse_header(token.partition(b".")[0])
     except (jwt.InvalidTokenError, ValueError, RecursionError) as exc:
         raise TokenRefused("malformed", f"its header is refused: {str(exc)!r}") from exc
     check_algorithm(header.get("alg"))
@@ -173,14 +161,32 @@ def is_published(header: dict[str, Any]) -> bool:
     return header["alg"] in KEY_BY_ALGORITHM
 
 
-def verify_signature(token: bytes, header: dict[str, Any]) -> dict[str, Any]:
-    """The claims of a token whose signature holds under the key that its algorithm calls for."""
+@lru_cache(maxsize=64)
+def parse_header(segment: bytes) -> dict[str, Any]:
+    """The header in the first segment of a token; most tokens have the same."""
+    return jwt.get_unverified_header(segment + b"..")
+
+
+def verification_key(header: dict[str, Any]) -> jwt.PyJWK:
+    """The key that the token's algorithm calls for."""
     if not is_published(header):
-        return secret_backend(settings.BETTER_AUTH_SECRET).decode(token)
+        return secret_key(settings.BETTER_AUTH_SECRET)
     key = published_keys(settings.BETTER_AUTH_JWKS_URL).get(header["kid"], header["alg"])
     if not key:
         raise TokenRefused("key", f"Better Auth publishes no {header['alg']} key with the id {header['kid'][:80]!r}")
-    return jwt.decode(token, key, algorithms=[header["alg"]], options=SIGNATURE_ONLY)
+    return key
+
+
+@cache
+def secret_key(secret: str) -> jwt.PyJWK:
+    return jwt.PyJWK({**HMACAlgorithm.to_jwk(secret.encode(), as_dict=True), "alg": "HS256"})
+
+
+# Clients send a token with each request for as long as it lasts. What is refused is not kept.
+@lru_cache(maxsize=1024)
+def verify_signature(token: bytes, algorithm: str, key: jwt.PyJWK) -> dict[str, Any]:
+    """The claims of a token whose signature holds under that key."""
+    return jwt.decode(token, key, algorithms=[algorithm], options=SIGNATURE_ONLY)
 
 
 def validate_claims(claims: dict[str, Any], *, published: bool) -> None:
