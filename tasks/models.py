@@ -63,7 +63,9 @@ class TaskJSON(Expression):
         templates = getattr(self, connection.vendor)
         sql = ""
         for name in FIELDS:
-            value = templates[type(Task._meta.get_field(name))].format(connection.ops.quote_name(name))
+            # With the table, because SQLite takes a column that is not there for a text in quotes.
+            column = f'"{Task._meta.db_table}"."{name}"'
+            value = templates[type(Task._meta.get_field(name))].format(column)
             sql += f"""'{"," if sql else "{"}"{name}":' || {value} || """
         return f"{sql}'}}'", []
 

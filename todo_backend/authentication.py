@@ -11,6 +11,7 @@ from django.conf import settings
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from jwt.algorithms import HMACAlgorithm
 from jwt.types import Options
+from jwt.utils import force_bytes
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 from rest_framework_simplejwt.authentication import JWTStatelessUserAuthentication
@@ -77,12 +78,17 @@ class BetterAuthAuthentication(JWTStatelessUserAuthentication):
         scheme, _, token = header.strip().partition(b" ")
         return token.strip() or None if scheme.lower() == b"bearer" else None
 
+    def authenticate(self, request: Request) -> Any:
+        try:
+            return super().authenticate(request)
+        except TokenRefused as exc:
+            # For the request's line in the log
+            request._request.token_refused = exc.reason  # type: ignore[attr-defined]
+            raise
+
     def get_validated_token(self, raw_token: bytes) -> Any:
         try:
             return verify(raw_token)
-        except TokenRefused as exc:
-            logger.info("Token refused: %s.", exc.reason)
-            raise
         except BetterAuthUnavailable:
             logger.warning("Token not verified: there are no keys of Better Auth.")
             raise
@@ -177,9 +183,18 @@ def verification_key(header: dict[str, Any]) -> jwt.PyJWK:
     return key
 
 
+class CheckedSecret(HMACAlgorithm):
+    """HMAC under a secret that `settings` has checked to be no public key, which takes longer than a signature."""
+
+    def prepare_key(self, key: str | bytes) -> bytes:
+        return force_bytes(key)
+
+
 @cache
 def secret_key(secret: str) -> jwt.PyJWK:
-    return jwt.PyJWK({**HMACAlgorithm.to_jwk(secret.encode(), as_dict=True), "alg": "HS256"})
+    key = jwt.PyJWK({**HMACAlgorithm.to_jwk(secret.encode(), as_dict=True), "alg": "HS256"})
+    key.Algorithm = CheckedSecret(HMACAlgorithm.SHA256)
+    return key
 
 
 # Clients send a token with each request for as long as it lasts. What is refused is not kept.

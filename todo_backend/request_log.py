@@ -18,6 +18,7 @@ from .exceptions import first_line
 logger = logging.getLogger(__name__)
 
 MESSAGE = "%(method)s %(path)s %(status)d in %(milliseconds).1f ms, user %(user)r"
+REFUSED_MESSAGE = f"{MESSAGE}, token refused: %(token_refused)s"
 # With \-, because ECMA-262 reads it from the OpenAPI document.
 REQUEST_ID = re.compile(r"[A-Za-z0-9._\-]{1,128}")
 
@@ -45,8 +46,12 @@ def log_request(get_response: Callable[[HttpRequest], HttpResponseBase]) -> Call
                 "milliseconds": round((time.perf_counter() - start) * 1000, 1),
                 "user": getattr(getattr(request, "user", None), "pk", None),
             }
+            message = MESSAGE
+            if reason := getattr(request, "token_refused", None):
+                fields["token_refused"] = reason
+                message = REFUSED_MESSAGE
             level = logging.ERROR if response.status_code >= 500 else logging.INFO
-            logger.log(level, MESSAGE, fields, extra=fields)
+            logger.log(level, message, fields, extra=fields)
             return response
         finally:
             request_id.reset(current)

@@ -554,9 +554,8 @@ def test_a_refused_token_is_one_line_in_the_log_with_the_reason_and_without_the_
 ) -> None:
     with caplog.at_level("INFO", logger="todo_backend"):
         assert get(token).status_code == 401
-    [record] = [record for record in caplog.records if record.name == "todo_backend.authentication"]
+    [record] = caplog.records
     assert record.levelname == "INFO"
-    assert record.getMessage().startswith("Token refused: ")
-    assert reason in record.getMessage()
+    assert reason in record.getMessage().partition(" token refused: ")[2]
     assert "\n" not in record.getMessage()
     assert not any(segment in caplog.text for segment in token.split(".") if segment)

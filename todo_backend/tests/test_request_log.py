@@ -103,7 +103,6 @@ def test_every_line_of_a_request_has_its_id(ada: Any, log: Log, settings: Any) -
         "WARNING todo_backend.published_keys unknown",
         "WARNING todo_backend.authentication unknown",
         "ERROR todo_backend.request_log unknown",
-        "INFO todo_backend.authentication refused",
         "INFO todo_backend.request_log refused",
         "ERROR todo_backend.exceptions failed",
         "ERROR todo_backend.request_log failed",
