@@ -5,10 +5,12 @@ WORKERS ?= 1
 THREADS ?= 16
 CHROMIUM ?= chromium
 MINUTES ?= 30
+SECONDS ?= 2
+ROUNDS ?= 5
 PYTHON = .venv/bin/python
 HAS_SERVERS = { command -v initdb || ls /usr/lib/postgresql/*/bin/initdb; } >/dev/null 2>&1 && command -v pgbouncer >/dev/null && command -v haproxy >/dev/null && command -v openssl >/dev/null
 
-.PHONY: run serve test check e2e faults soak servers lock port
+.PHONY: run serve test check e2e faults soak bench servers wrk lock port
 .DELETE_ON_ERROR:
 
 run: .venv/installed port .env
@@ -60,12 +62,21 @@ e2e: .venv/installed-dev e2e/node_modules/installed
 
 # The production server under load, while what it needs is killed, stopped, locked or cut off. Debian has pgbouncer and
 # haproxy where only root looks for programs.
-faults soak servers: export PATH := $(PATH):/usr/sbin
+faults soak bench servers: export PATH := $(PATH):/usr/sbin
 faults: .venv/installed-dev servers
 	$(PYTHON) -m pytest --confcutdir=faults faults
 
 soak: .venv/installed-dev servers
 	$(PYTHON) -m faults.soak --minutes $(MINUTES)
+
+# One core for the server, one for PostgreSQL and the load. A minute of it: make bench SECONDS=1 ROUNDS=1
+bench: .venv/bench/installed servers wrk
+	.venv/bench/bin/python -m benchmarks --seconds $(SECONDS) --rounds $(ROUNDS)
+
+wrk:
+	@command -v wrk >/dev/null \
+		|| { [ $$(id -u) = 0 ] && apt-get -qq update && apt-get -qq install --no-install-recommends wrk && command -v wrk; } \
+		|| { echo "wrk is missing; on Debian: apt install wrk" >&2; exit 1; }
 
 servers:
 	@$(HAS_SERVERS) \
@@ -75,6 +86,7 @@ servers:
 lock: .venv/installed-dev
 	$(PYTHON) -m uv pip compile -q --universal --python-version 3.11 --upgrade --no-header requirements.in -o requirements.txt
 	$(PYTHON) -m uv pip compile -q --universal --python-version 3.11 --upgrade --no-header requirements-dev.in -o requirements-dev.txt
+	$(PYTHON) -m uv pip compile -q --universal --python-version 3.11 --upgrade --no-header benchmarks/requirements.in -o benchmarks/requirements.txt
 
 port:
 	@$(PYTHON) -c "import socket; socket.create_server(('', $(PORT)))" 2>/dev/null \
@@ -96,6 +108,11 @@ port:
 
 .venv/installed-dev: requirements-dev.txt .venv/installed
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+.venv/bench/installed: benchmarks/requirements.txt requirements.txt
+	python3 -m venv .venv/bench
+	.venv/bench/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt
 	@touch $@
 
 e2e/node_modules/installed: e2e/package.json e2e/package-lock.json e2e/.npmrc
