@@ -1,0 +1,128 @@
+"""PostgreSQL and the servers that are compared: all but the server that is measured on the other cores."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from faults.servers import Service, children, get
+from todo_backend.tests.postgresql import forget_libpq_variables, make_cluster
+from todo_backend.tests.processes import SECRET, environment, manage, serve_command
+
+TICKS = os.sysconf("SC_CLK_TCK")
+# Of each server: Granian's threads, all but one of which may wait for the database, and so the connections of a pool.
+THREADS = 16
+
+
+def share_cores() -> int:
+    """Leaves the first core to the server that is measured, and keeps this process and its others off it."""
+    core, *others = sorted(os.sched_getaffinity(0))
+    if not others:
+        sys.exit("The benchmark needs two cores: one for the server, one for the load and the database.")
+    os.sched_setaffinity(0, others[:1])
+    return core
+
+
+class Postgresql(Service):
+    """PostgreSQL on TCP without TLS, as it comes, save that it does not wait for the disk and vacuums when told."""
+
+    def __init__(self, folder: Path) -> None:
+        forget_libpq_variables()
+        super().__init__(folder)
+        binaries, self.options = make_cluster(folder)
+        settings = "-c listen_addresses=127.0.0.1 -c fsync=off -c autovacuum=off -c max_connections=200"
+        self.command = [
+            *(binaries / "postgres", "-D", folder / "data", "-k", folder, "-p", str(self.port)),
+            *settings.split(),
+        ]
+        # "Fast": does not wait for clients.
+        self.stop_signal = subprocess.signal.SIGINT  # type: ignore[attr-defined]
+
+    def is_ready(self) -> bool:
+        with suppress(psycopg.OperationalError), closing(self.connect("postgres")):
+            return True
+        return False
+
+    def url(self, database: str, port: int | None = None) -> str:
+        return f"postgresql://postgres@127.0.0.1:{port or self.port}/{database}"
+
+    def connect(self, database: str) -> "psycopg.Connection[Any]":
+        return psycopg.connect(self.url(database), autocommit=True)
+
+    def make_database(self, name: str) -> None:
+        with closing(self.connect("postgres")) as administrator:
+            administrator.execute(f"CREATE DATABASE {name}".encode())
+        migrated = manage("migrate", DATABASE_URL=self.url(name))
+        assert migrated.returncode == 0, migrated.stderr
+
+    def execute(self, database: str, statement: str) -> list[tuple[Any, ...]]:
+        with closing(self.connect(database)) as administrator:
+            cursor = administrator.execute(statement.encode())
+            return cursor.fetchall() if cursor.description else []
+
+
+class Server(Service):
+    """A server with one worker on its core."""
+
+    def __init__(self, folder: Path, core: int, url: str) -> None:
+        super().__init__(folder)
+        self.command = ["taskset", "--cpu-list", str(core), *self.serve(self.port)]
+        self.options = {
+            "env": environment(DATABASE_URL=url, BETTER_AUTH_SECRET=SECRET, GRANIAN_BLOCKING_THREADS=str(THREADS))
+        }
+
+    def serve(self, port: int) -> list[str]:
+        return serve_command(port)
+
+    def is_ready(self) -> bool:
+        return get(self.port, "/healthz")[0] == 200
+
+    def processes(self) -> Iterator[int]:
+        pids = [self.process.pid]
+        while pids:
+            yield (pid := pids.pop())
+            pids.extend(children(pid))
+
+    def cpu(self) -> float:
+        """Seconds that all its processes have computed, for themselves and in the kernel."""
+        stats = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for pid in self.processes()]
+        return sum(int(stat[11]) + int(stat[12]) for stat in stats) / TICKS
+
+    def worker(self) -> int:
+        """The process that answers: the one with the most memory."""
+        return max(self.processes(), key=lambda pid: memory(pid, "VmRSS"))
+
+
+class Django(Server):
+    """This project as `make serve` runs it."""
+
+
+class Floor(Server):
+    """The same work without a framework, run the same way."""
+
+    def serve(self, port: int) -> list[str]:
+        return [*serve_command(port)[:-1], "benchmarks.floor_app:application"]
+
+
+class Fastapi(Server):
+    def serve(self, port: int) -> list[str]:
+        options = f"--host 0.0.0.0 --port {port} --workers 1 --loop uvloop --http httptools --ws none --no-access-log"
+        quiet = "--log-level warning --no-server-header --no-proxy-headers"
+        return [sys.executable, "-m", "uvicorn", "benchmarks.fastapi_app:app", *options.split(), *quiet.split()]
+
+
+def memory(pid: int, name: str) -> float:
+    """MB of a process: `VmRSS` now, `VmHWM` at most."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    [kilobytes] = [line.split()[1] for line in lines if line.startswith(f"{name}:")]
+    return int(kilobytes) / 1024
+
+
+def wait_for_quiet(seconds: float = 0.2) -> None:
+    time.sleep(seconds)
