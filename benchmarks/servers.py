@@ -1,9 +1,8 @@
 """PostgreSQL and the servers that are compared: all but the server that is measured on the other cores."""
 
 import os
-import subprocess
+import signal
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
@@ -21,12 +20,12 @@ THREADS = 16
 
 
 def share_cores() -> int:
-    """Leaves the first core to the server that is measured, and keeps this process and its others off it."""
-    core, *others = sorted(os.sched_getaffinity(0))
-    if not others:
-        sys.exit("The benchmark needs two cores: one for the server, one for the load and the database.")
-    os.sched_setaffinity(0, others[:1])
-    return core
+    """Moves this process, and all that it starts, to the second core; returns the first, for what is measured."""
+    cores = sorted(os.sched_getaffinity(0))
+    if len(cores) < 2:
+        sys.exit("The benchmark needs two cores: one for the server, one for PostgreSQL and the load.")
+    os.sched_setaffinity(0, cores[1:2])
+    return cores[0]
 
 
 class Postgresql(Service):
@@ -42,7 +41,7 @@ class Postgresql(Service):
             *settings.split(),
         ]
         # "Fast": does not wait for clients.
-        self.stop_signal = subprocess.signal.SIGINT  # type: ignore[attr-defined]
+        self.stop_signal = signal.SIGINT
 
     def is_ready(self) -> bool:
         with suppress(psycopg.OperationalError), closing(self.connect("postgres")):
@@ -68,7 +67,9 @@ class Postgresql(Service):
 
 
 class Server(Service):
-    """A server with one worker on its core."""
+    """A server with one worker on its core; its name is its database's, too."""
+
+    name: str
 
     def __init__(self, folder: Path, core: int, url: str) -> None:
         super().__init__(folder)
@@ -102,15 +103,23 @@ class Server(Service):
 class Django(Server):
     """This project as `make serve` runs it."""
 
+    name = "django"
+
 
 class Floor(Server):
     """The same work without a framework, run the same way."""
+
+    name = "floor"
 
     def serve(self, port: int) -> list[str]:
         return [*serve_command(port)[:-1], "benchmarks.floor_app:application"]
 
 
 class Fastapi(Server):
+    """The same API on FastAPI, with what makes uvicorn fast and without what it does not need here."""
+
+    name = "fastapi"
+
     def serve(self, port: int) -> list[str]:
         options = f"--host 0.0.0.0 --port {port} --workers 1 --loop uvloop --http httptools --ws none --no-access-log"
         quiet = "--log-level warning --no-server-header --no-proxy-headers"
@@ -122,7 +131,3 @@ def memory(pid: int, name: str) -> float:
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     [kilobytes] = [line.split()[1] for line in lines if line.startswith(f"{name}:")]
     return int(kilobytes) / 1024
-
-
-def wait_for_quiet(seconds: float = 0.2) -> None:
-    time.sleep(seconds)

@@ -1,0 +1,116 @@
+"""The operations that are measured, and wrk, which asks for them."""
+
+import json
+import os
+import subprocess
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from .parity import token
+from .servers import Postgresql, Server
+
+LUA = Path(__file__).with_name("wrk.lua")
+# More deletes in a second than any server here answers; each needs a row of its own.
+DELETES = 10_000
+
+
+class Request(NamedTuple):
+    method: str
+    path: str
+    token: str
+    body: str = ""
+
+
+class Round(NamedTuple):
+    """What wrk measured in one round: milliseconds, and of the server's processes CPU in microseconds a request."""
+
+    throughput: float
+    p50: float
+    p99: float
+    cpu: float
+
+
+class Operation(NamedTuple):
+    """What is asked; of a user of its own, so that lists keep their length."""
+
+    name: str
+    status: int
+    requests: Callable[[Postgresql, str], Sequence[Request]]
+
+
+def tasks(postgresql: Postgresql, database: str, user: str) -> list[int]:
+    rows = postgresql.execute(database, f"SELECT id FROM tasks_task WHERE user_id = '{user}' ORDER BY random()")
+    return [pk for (pk,) in rows]
+
+
+def add(postgresql: Postgresql, database: str, user: str, count: int) -> None:
+    postgresql.execute(
+        database,
+        f"""INSERT INTO tasks_task (user_id, title, description, completed, created_at, updated_at)
+            SELECT '{user}', 'Buy milk ' || number, 'Two litres of the fresh one, from the corner', number % 2 = 0,
+                now() - number * interval '1.000001 s', now() - number * interval '1.000001 s'
+            FROM generate_series(1, {count}) AS number""",
+    )
+
+
+def each_task(user: str, method: str, path: str = "", body: str = "") -> Callable[[Postgresql, str], list[Request]]:
+    def requests(postgresql: Postgresql, database: str) -> list[Request]:
+        sent = token(user)
+        return [Request(method, f"/api/tasks/{pk}{path}", sent, body) for pk in tasks(postgresql, database, user)]
+
+    return requests
+
+
+def always(user: str, method: str, body: str = "", *, forged: bool = False) -> Callable[..., list[Request]]:
+    def requests(postgresql: Postgresql, database: str) -> list[Request]:
+        sent = token(user)
+        return [Request(method, "/api/tasks", f"{sent[:-4]}AAAA" if forged else sent, body)]
+
+    return requests
+
+
+def deletes(seconds: int) -> Callable[[Postgresql, str], list[Request]]:
+    def requests(postgresql: Postgresql, database: str) -> list[Request]:
+        postgresql.execute(database, "DELETE FROM tasks_task WHERE user_id = 'delete'")
+        add(postgresql, database, "delete", DELETES * seconds)
+        return each_task("delete", "DELETE")(postgresql, database)
+
+    return requests
+
+
+# How many tasks each user has
+USERS = {"get": 1000, "few": 20, "many": 1000, "update": 1000, "toggle": 1000}
+
+
+def operations(seconds: int) -> list[Operation]:
+    return [
+        Operation("get", 200, each_task("get", "GET")),
+        Operation("list of 20", 200, always("few", "GET")),
+        Operation("list of 1000", 200, always("many", "GET")),
+        Operation("create", 201, always("create", "POST", json.dumps({"title": "Buy milk", "description": "2 l"}))),
+        Operation("update", 200, each_task("update", "PUT", "", json.dumps({"title": "Buy oat milk"}))),
+        Operation("toggle", 200, each_task("toggle", "PATCH", "/complete")),
+        Operation("delete", 204, deletes(seconds)),
+        Operation("refuse a token", 401, always("get", "GET", forged=True)),
+    ]
+
+
+def measure(server: Server, operation: Operation, requests: Sequence[Request], seconds: int, clients: int) -> Round:
+    """A round of wrk. Raises `AssertionError` where an answer has another status or a connection fails."""
+    listed = server.log.with_suffix(".requests")
+    listed.write_text("".join("\t".join(request) + "\n" for request in requests))
+    variables = {"BENCHMARK_REQUESTS": str(listed), "BENCHMARK_STATUS": str(operation.status)}
+    command = f"wrk --threads 1 --connections {clients} --duration {seconds}s --latency --script {LUA}".split()
+    before = server.cpu()
+    wrk = subprocess.run(
+        [*command, f"http://127.0.0.1:{server.port}"], env={**os.environ, **variables}, capture_output=True, text=True
+    )
+    cpu = server.cpu() - before
+    assert wrk.returncode == 0, wrk.stderr
+    result = json.loads(wrk.stdout.splitlines()[-1])
+    what = f"{operation.name}, {server.name}"
+    assert not result["socket"], f"{what}: {result['socket']} connections failed or timed out"
+    assert not result["unexpected"], f"{what}: {result['unexpected']} answers other than {operation.status}"
+    count = result["requests"]
+    return Round(count / result["seconds"], result["p50"], result["p99"], cpu / count * 1e6)
