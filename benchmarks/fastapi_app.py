@@ -64,11 +64,14 @@ Title = Annotated[
 Description = Annotated[str, StringConstraints(strict=True, max_length=1000, pattern=r"^[^\x00]*$")]
 # Six digits always, where pydantic leaves out a fraction of zero.
 Time = Annotated[
-    datetime, PlainSerializer(lambda time: time.isoformat(timespec="microseconds")[:-6] + "Z", when_used="json")
+    datetime,
+    PlainSerializer(lambda time: time.isoformat(timespec="microseconds")[:-6] + "Z", return_type=str, when_used="json"),
 ]
 
 
 class Task(SQLModel, table=True):
+    """The table, and what is answered: with a model of its own for that, pydantic would copy each task first."""
+
     __tablename__ = "tasks_task"
 
     id: int | None = Field(default=None, primary_key=True, sa_type=BigInteger)
@@ -76,19 +79,9 @@ class Task(SQLModel, table=True):
     title: str = Field(sa_type=Text)
     description: str | None = Field(default=None, sa_type=Text)
     completed: bool = False
-    created_at: datetime = Field(sa_type=DateTime(timezone=True), sa_column_kwargs={"server_default": func.now()})
-    updated_at: datetime = Field(sa_type=DateTime(timezone=True), sa_column_kwargs={"server_default": func.now()})
-    idempotency_key: str | None = Field(default=None, sa_type=Text)
-
-
-class TaskPublic(SQLModel):
-    id: int
-    user_id: str
-    title: str
-    description: str | None
-    completed: bool
-    created_at: Time
-    updated_at: Time
+    created_at: Time = Field(sa_type=DateTime(timezone=True), sa_column_kwargs={"server_default": func.now()})
+    updated_at: Time = Field(sa_type=DateTime(timezone=True), sa_column_kwargs={"server_default": func.now()})
+    idempotency_key: str | None = Field(default=None, sa_type=Text, exclude=True)
 
 
 class TaskCreate(SQLModel):
@@ -182,7 +175,7 @@ async def changed(session: AsyncSession, statement: Any) -> Any:
     return task
 
 
-@router.get("", response_model=list[TaskPublic])
+@router.get("", response_model=list[Task])
 async def list_tasks(user: User, session: Session, status: Literal["all", "pending", "completed"] = "all") -> Any:
     statement = select(Task).where(Task.user_id == user).order_by(col(Task.created_at).desc(), col(Task.id).desc())
     if status != "all":
@@ -190,7 +183,7 @@ async def list_tasks(user: User, session: Session, status: Literal["all", "pendi
     return (await session.exec(statement)).all()
 
 
-@router.post("", response_model=TaskPublic, status_code=201, dependencies=sends_body)
+@router.post("", response_model=Task, status_code=201, dependencies=sends_body)
 async def create_task(
     body: TaskCreate, user: User, session: Session, response: Response, idempotency_key: IdempotencyKey = None
 ) -> Any:
@@ -206,7 +199,7 @@ async def create_task(
     return task
 
 
-@router.get("/{pk:task_id}", response_model=TaskPublic)
+@router.get("/{pk:task_id}", response_model=Task)
 async def get_task(pk: int, user: User, session: Session) -> Any:
     if pk > MAX_BIGINT:
         raise HTTPException(404)
@@ -216,8 +209,8 @@ async def get_task(pk: int, user: User, session: Session) -> Any:
     return task
 
 
-@router.put("/{pk:task_id}", response_model=TaskPublic, dependencies=sends_body)
-@router.patch("/{pk:task_id}", response_model=TaskPublic, dependencies=sends_body)
+@router.put("/{pk:task_id}", response_model=Task, dependencies=sends_body)
+@router.patch("/{pk:task_id}", response_model=Task, dependencies=sends_body)
 async def update_task(pk: int, body: TaskUpdate, user: User, session: Session) -> Any:
     values = body.model_dump(exclude_unset=True)
     if not values:
@@ -225,7 +218,7 @@ async def update_task(pk: int, body: TaskUpdate, user: User, session: Session) -
     return await change(pk, user, session, values)
 
 
-@router.patch("/{pk:task_id}/complete", response_model=TaskPublic, dependencies=sends_body)
+@router.patch("/{pk:task_id}/complete", response_model=Task, dependencies=sends_body)
 async def toggle_task(pk: int, user: User, session: Session, body: TaskToggle | None = None) -> Any:
     values = body.model_dump(exclude_unset=True) if body else {}
     return await change(pk, user, session, values or {"completed": not_(Task.completed)})
