@@ -12,48 +12,88 @@ from collections import defaultdict
 from contextlib import ExitStack
 from pathlib import Path
 
-from . import report
-from .load import USERS, add, measure, operations
-from .parity import differences
-from .servers import Django, Fastapi, Floor, Postgresql, Server, share_cores
+from . import chart, delay, parity, report, scale
+from .load import USERS, Operation, add, measure, operations
+from .servers import DelayProxy, Django, Fastapi, Floor, Postgresql, Server, memory, share_cores
 
-CLIENTS = 16
-
-
-def progress(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+DELAYED = ["get", "list of 20", "create", "update", "toggle"]
 
 
-def side_by_side(postgresql: Postgresql, servers: list[Server], arguments: argparse.Namespace) -> report.Rounds:
-    """Each operation in turn on each server, the first of which changes, so that what disturbs one disturbs all."""
+def take_turns(
+    postgresql: Postgresql, servers: list[Server], chosen: list[Operation], rounds: int, seconds: int, clients: int
+) -> report.Rounds:
+    """Each operation on each server; another one begins each round, so that what disturbs one disturbs all."""
     measured: report.Rounds = defaultdict(list)
-    chosen = [one for one in operations(arguments.seconds) if not arguments.only or one.name in arguments.only]
-    for number in range(arguments.rounds):
+    for server in servers:
+        measure(server, chosen[0], chosen[0].requests(postgresql, server.name), 1, clients)
+    for number in range(rounds):
         for operation in chosen:
             turn = number % len(servers)
             for server in [*servers[turn:], *servers[:turn]]:
                 requests = operation.requests(postgresql, server.name)
-                postgresql.execute(server.name, "VACUUM ANALYZE tasks_task")
-                result = measure(server, operation, requests, arguments.seconds, CLIENTS)
+                result = measure(server, operation, requests, seconds, clients)
                 measured[operation.name, server.name].append(result)
-                progress(f"{number + 1}: {operation.name}, {server.name}: {result.throughput:.0f}/s")
+                line = f"{operation.name}, {server.name}: {result.throughput:.0f}/s, p50 {result.p50:.1f} ms"
+                print(f"{number + 1}/{rounds} {line}", file=sys.stderr, flush=True)
     return measured
 
 
-def run(folder: Path, arguments: argparse.Namespace) -> None:
-    core = share_cores()
-    with ExitStack() as stack:
-        postgresql = stack.enter_context(Postgresql(folder))
-        servers: list[Server] = []
-        for kind in (Django, Fastapi, Floor):
-            postgresql.make_database(kind.name)
-            for user, count in USERS.items():
-                add(postgresql, kind.name, user, count)
-            servers.append(stack.enter_context(kind(folder, core, postgresql.url(kind.name))))
-        if different := differences(servers):
-            sys.exit("These answers differ, so that the comparison would be none:\n" + "\n".join(different))
-        measured = side_by_side(postgresql, servers, arguments)
-        print(report.machine(), report.side_by_side(measured), sep="\n\n")
+class Benchmark:
+    def __init__(self, folder: Path, arguments: argparse.Namespace) -> None:
+        self.folder = folder
+        self.rounds: int = arguments.rounds
+        self.seconds: int = arguments.seconds
+        self.core = share_cores()
+        only: list[str] = arguments.only or [one.name for one in operations(self.seconds)]
+        self.operations = [one for one in operations(self.seconds) if one.name in only]
+
+    def run(self) -> report.Results:
+        with Postgresql(self.folder) as self.postgresql:
+            for kind in (Django, Fastapi, Floor):
+                self.postgresql.make_database(kind.name)
+                for user, count in USERS.items():
+                    add(self.postgresql, kind.name, user, count)
+                self.postgresql.execute(kind.name, "VACUUM ANALYZE tasks_task")
+            near, worker = self.near()
+            far, round_trip = self.far()
+            sizes = self.sizes()
+            growth = scale.growth(self.folder, self.core, self.postgresql)
+            return report.Results(near, far, sizes, worker, growth, round_trip, self.rounds, self.seconds)
+
+    def start(self, stack: ExitStack, *kinds: type[Server], port: int | None = None) -> list[Server]:
+        urls = {kind: self.postgresql.url(kind.name, port) for kind in kinds}
+        return [stack.enter_context(kind(self.folder, self.core, urls[kind])) for kind in kinds]
+
+    def near(self) -> tuple[report.Rounds, float]:
+        """With the database on the same machine; and then the worker's memory in MB."""
+        with ExitStack() as stack:
+            servers = self.start(stack, Django, Fastapi, Floor)
+            if different := parity.differences(servers):
+                sys.exit("These answers differ, so that there is nothing to compare:\n" + "\n".join(different))
+            rounds = take_turns(self.postgresql, servers, self.operations, self.rounds, self.seconds, 16)
+            return rounds, memory(servers[0].worker(), "VmRSS")
+
+    def far(self) -> tuple[report.Rounds, float]:
+        """With a database to which each round trip takes longer; and the milliseconds that one takes."""
+        chosen = [one for one in self.operations if one.name in DELAYED]
+        with ExitStack() as stack:
+            proxy = stack.enter_context(DelayProxy(self.folder, self.postgresql.port))
+            round_trip = self.postgresql.round_trip(proxy.port)
+            assert 1 <= round_trip / (delay.DELAY * 1000) < 1.25, f"a round trip takes {round_trip:.1f} ms"
+            servers = self.start(stack, Django, Fastapi, port=proxy.port)
+            rounds = (self.rounds + 1) // 2
+            return take_turns(self.postgresql, servers, chosen, rounds, self.seconds, 50), round_trip
+
+    def sizes(self) -> report.Rounds:
+        """This project on a table, and on one a hundred times as large."""
+        with ExitStack() as stack:
+            servers: list[Server] = []
+            for database in scale.USERS:
+                scale.fill(self.postgresql, database)
+                server = stack.enter_context(Django(self.folder, self.core, self.postgresql.url(database)))
+                server.name = database
+                servers.append(server)
+            return take_turns(self.postgresql, servers, scale.operations(), self.rounds, self.seconds, 16)
 
 
 def main() -> None:
@@ -61,12 +101,18 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", metavar="OPERATION", help="such as get or 'list of 20'; else all")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=2, help="of each round of each operation and server")
+    parser.add_argument("--publish", action="store_true", help="write the figures and the chart into the README")
     arguments = parser.parse_args()
     os.environ["DJANGO_SETTINGS_MODULE"] = "todo_backend.tests.settings"
     # Where PostgreSQL may enter, too, who does not run as root.
     folder = Path(tempfile.mkdtemp(prefix="bench-"))
     try:
-        run(folder, arguments)
+        results = Benchmark(folder, arguments).run()
+        chart.draw(results.near, folder / "benchmark.svg")
+        print(text := report.markdown(results))
+        if arguments.publish:
+            report.publish(text)
+            shutil.copyfile(folder / "benchmark.svg", report.CHART)
     finally:
         shutil.rmtree(folder)
 

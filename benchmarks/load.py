@@ -74,6 +74,7 @@ def deletes(seconds: int) -> Callable[[Postgresql, str], list[Request]]:
     def requests(postgresql: Postgresql, database: str) -> list[Request]:
         postgresql.execute(database, "DELETE FROM tasks_task WHERE user_id = 'delete'")
         add(postgresql, database, "delete", DELETES * seconds)
+        postgresql.execute(database, "VACUUM ANALYZE tasks_task")
         return each_task("delete", "DELETE")(postgresql, database)
 
     return requests

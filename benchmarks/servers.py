@@ -3,9 +3,12 @@
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import closing, suppress
+from itertools import pairwise
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import psycopg
@@ -64,6 +67,23 @@ class Postgresql(Service):
         with closing(self.connect(database)) as administrator:
             cursor = administrator.execute(statement.encode())
             return cursor.fetchall() if cursor.description else []
+
+    def round_trip(self, port: int) -> float:
+        """Milliseconds of a statement that costs nothing, by the median."""
+        with closing(psycopg.connect(self.url("postgres", port), autocommit=True)) as connection:
+            times = [time.perf_counter()]
+            for _ in range(15):
+                connection.execute("SELECT 1")
+                times.append(time.perf_counter())
+        return median(after - before for before, after in pairwise(times)) * 1000
+
+
+class DelayProxy(Service):
+    """A port through which PostgreSQL is farther away."""
+
+    def __init__(self, folder: Path, target: int) -> None:
+        super().__init__(folder)
+        self.command = [sys.executable, "-m", "benchmarks.delay", str(self.port), str(target)]
 
 
 class Server(Service):

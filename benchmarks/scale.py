@@ -1,0 +1,69 @@
+"""What a larger table costs, and what a long list costs in memory."""
+
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+from .load import Operation, Request, add
+from .parity import Client, token
+from .servers import Django, Postgresql, memory
+
+# How many users each database has, with so many tasks each
+USERS = {"small": 1000, "large": 100_000}
+TASKS = 20
+# Of each database, so that only the tables differ in size
+ASKING = 1000
+LONG_LIST = 10_000
+
+
+def fill(postgresql: Postgresql, database: str) -> None:
+    """The tasks of a user lie apart in the table, as they come in."""
+    postgresql.make_database(database)
+    users = USERS[database]
+    postgresql.execute(
+        database,
+        f"""INSERT INTO tasks_task (user_id, title, description, completed, created_at, updated_at)
+            SELECT 'user-' || number % {users}, 'Buy milk ' || number, NULL, number % 3 = 0,
+                now() + number * interval '10 ms', now()
+            FROM generate_series(1, {users * TASKS}) AS number""",
+    )
+    postgresql.execute(database, "VACUUM ANALYZE tasks_task")
+
+
+def operations() -> list[Operation]:
+    asking = {database: random.sample(range(users), ASKING) for database, users in USERS.items()}
+    tokens = {f"user-{number}": token(f"user-{number}") for numbers in asking.values() for number in numbers}
+
+    def of_users(path: str) -> Callable[[Postgresql, str], list[Request]]:
+        return lambda _, database: [Request("GET", path, tokens[f"user-{number}"]) for number in asking[database]]
+
+    def of_tasks(method: str, path: str = "") -> Callable[[Postgresql, str], list[Request]]:
+        def requests(postgresql: Postgresql, database: str) -> list[Request]:
+            names = ", ".join(f"'user-{number}'" for number in asking[database])
+            statement = f"SELECT id, user_id FROM tasks_task WHERE user_id IN ({names}) ORDER BY random()"
+            rows = postgresql.execute(database, statement)
+            return [Request(method, f"/api/tasks/{pk}{path}", tokens[user]) for pk, user in rows]
+
+        return requests
+
+    return [
+        Operation("get", 200, of_tasks("GET")),
+        Operation("list of 20", 200, of_users("/api/tasks")),
+        Operation("list, filtered", 200, of_users("/api/tasks?status=pending")),
+        Operation("toggle", 200, of_tasks("PATCH", "/complete")),
+    ]
+
+
+def growth(folder: Path, core: int, postgresql: Postgresql) -> float:
+    """MB by which a worker grows at most while it answers with a long list, ten times."""
+    add(postgresql, "django", "parity", LONG_LIST)
+    with Django(folder, core, postgresql.url("django")) as server:
+        ask = Client(server)
+        for _ in range(100):
+            assert ask("GET", "/api/tasks/1").status == 404
+        worker = server.worker()
+        before = memory(worker, "VmRSS")
+        for _ in range(10):
+            assert len(json.loads(ask("GET", "/api/tasks").body)) >= LONG_LIST
+        return memory(worker, "VmHWM") - before
