@@ -71,7 +71,7 @@ soak: .venv/installed-dev servers
 
 # One core for the server, one for PostgreSQL and the load. A minute of it: make bench SECONDS=1 ROUNDS=1
 bench: .venv/bench/installed servers wrk
-	.venv/bench/bin/python -m benchmarks --seconds $(SECONDS) --rounds $(ROUNDS)
+	.venv/bench/bin/python -m benchmarks --seconds $(SECONDS) --rounds $(ROUNDS) $(PUBLISH)
 
 wrk:
 	@command -v wrk >/dev/null \

@@ -102,7 +102,9 @@ def measure(server: Server, operation: Operation, requests: Sequence[Request], s
     listed = server.log.with_suffix(".requests")
     listed.write_text("".join("\t".join(request) + "\n" for request in requests))
     variables = {"BENCHMARK_REQUESTS": str(listed), "BENCHMARK_STATUS": str(operation.status)}
-    command = f"wrk --threads 1 --connections {clients} --duration {seconds}s --latency --script {LUA}".split()
+    command = (
+        f"wrk --threads 1 --connections {clients} --duration {seconds}s --timeout 10s --latency --script {LUA}".split()
+    )
     before = server.cpu()
     wrk = subprocess.run(
         [*command, f"http://127.0.0.1:{server.port}"], env={**os.environ, **variables}, capture_output=True, text=True

@@ -166,12 +166,12 @@ This project with 20 thousand tasks of 1000 users · with 2 million of 100 000:
 A worker has {results.worker:.0f} MB after the first table's load ({worker}), and grows by {results.growth:.0f} MB while
 it answers with 10 000 tasks ({growth}).
 
-Measured on {machine()}.
-"""
+Measured on {machine()}."""
 
 
 def publish(text: str) -> None:
     """Puts the text between the README's markers."""
-    before, _, rest = README.read_text().partition(MARKERS[0])
-    _, _, after = rest.partition(MARKERS[1])
-    README.write_text(f"{before}{MARKERS[0]}{text}{MARKERS[1]}{after}")
+    before, rest = README.read_text().split(MARKERS[0])
+    _, after = rest.split(MARKERS[1])
+    picture = "![Requests per second of each operation](docs/benchmark.svg)"
+    README.write_text(f"{before}{MARKERS[0]}{picture}\n\n{text}\n{MARKERS[1]}{after}")
