@@ -1,4 +1,4 @@
-"""PostgreSQL and the servers that are compared: all but the server that is measured on the other cores."""
+"""PostgreSQL and the servers that are compared, on the cores that they are given."""
 
 import os
 import signal
