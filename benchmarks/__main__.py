@@ -25,7 +25,8 @@ def take_turns(
     """Each operation on each server; another one begins each round, so that what disturbs one disturbs all."""
     measured: report.Rounds = defaultdict(list)
     for server in servers:
-        measure(server, chosen[0], chosen[0].requests(postgresql, server.name), 1, clients)
+        for warming in chosen[:1]:
+            measure(server, warming, warming.requests(postgresql, server.name), 1, clients)
     for number in range(rounds):
         for operation in chosen:
             turn = number % len(servers)

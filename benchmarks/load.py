@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -98,7 +99,7 @@ def operations(seconds: int) -> list[Operation]:
 
 
 def measure(server: Server, operation: Operation, requests: Sequence[Request], seconds: int, clients: int) -> Round:
-    """A round of wrk. Raises `AssertionError` where an answer has another status or a connection fails."""
+    """A round of wrk. Exits where an answer has another status or a connection fails."""
     listed = server.log.with_suffix(".requests")
     listed.write_text("".join("\t".join(request) + "\n" for request in requests))
     variables = {"BENCHMARK_REQUESTS": str(listed), "BENCHMARK_STATUS": str(operation.status)}
@@ -110,10 +111,13 @@ def measure(server: Server, operation: Operation, requests: Sequence[Request], s
         [*command, f"http://127.0.0.1:{server.port}"], env={**os.environ, **variables}, capture_output=True, text=True
     )
     cpu = server.cpu() - before
-    assert wrk.returncode == 0, wrk.stderr
-    result = json.loads(wrk.stdout.splitlines()[-1])
     what = f"{operation.name}, {server.name}"
-    assert not result["socket"], f"{what}: {result['socket']} connections failed or timed out"
-    assert not result["unexpected"], f"{what}: {result['unexpected']} answers other than {operation.status}"
+    if wrk.returncode:
+        sys.exit(f"{what}: {wrk.stderr}")
+    result = json.loads(wrk.stdout.splitlines()[-1])
+    if result["socket"]:
+        sys.exit(f"{what}: {result['socket']} connections failed or timed out")
+    if result["unexpected"]:
+        sys.exit(f"{what}: {result['unexpected']} answers other than {operation.status}")
     count = result["requests"]
     return Round(count / result["seconds"], result["p50"], result["p99"], cpu / count * 1e6)
