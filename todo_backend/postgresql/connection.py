@@ -4,7 +4,8 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from threading import Semaphore, Thread
+from queue import Empty, SimpleQueue
+from threading import Thread
 from time import monotonic
 from typing import Any
 
@@ -55,45 +56,60 @@ class Turns:
     """
 
     def __init__(self, count: int) -> None:
-        self.free = Semaphore(count)
+        # Which is in C, as a semaphore is not, and each statement takes a turn.
+        self.free: SimpleQueue[None] = SimpleQueue()
+        for _ in range(count):
+            self.give_back()
         self.taken_at = 0.0
 
-    @contextmanager
-    def turn(self) -> Iterator[None]:
+    def take(self) -> None:
         """Raises `psycopg.OperationalError` where no turn is to be had."""
-        if not self.free.acquire(timeout=max(0, self.taken_at + TURN_WITHIN - monotonic())):
-            raise psycopg.OperationalError("too many requests wait for it already")
-        self.taken_at = monotonic()
         try:
-            yield
-        finally:
-            self.free.release()
+            self.free.get(timeout=max(0, self.taken_at + TURN_WITHIN - monotonic()))
+        except Empty:
+            raise psycopg.OperationalError("too many requests wait for it already") from None
+        self.taken_at = monotonic()
+
+    def give_back(self) -> None:
+        self.free.put(None)
 
 
 turns = Turns(settings.DATABASE_TURNS)
 
 
-@contextmanager
-def waiting() -> Iterator[float | None]:
-    """A turn to wait for PostgreSQL; yields the seconds that are left for it, `None` for no limit."""
-    limit = budget.get()
-    if limit is None:
-        yield None
-        return
-    start = monotonic()
-    try:
-        with turns.turn():
-            # Something, so that there is time to cancel.
-            yield max(LEAST_WAIT, limit.left - (monotonic() - start))
-    finally:
-        limit.left -= monotonic() - start
+class Waiting:
+    """A turn to wait for PostgreSQL; the context is the seconds that are left for it, `None` for no limit."""
+
+    def __enter__(self) -> float | None:
+        self.budget = budget.get()
+        if self.budget is None:
+            return None
+        self.start = monotonic()
+        self.turns = turns
+        try:
+            self.turns.take()
+        finally:
+            left = self.spend(self.budget)
+        # Something, so that there is time to cancel.
+        return max(LEAST_WAIT, left)
+
+    def __exit__(self, *error: object) -> None:
+        if self.budget is not None:
+            self.turns.give_back()
+            self.spend(self.budget)
+
+    def spend(self, limit: Budget) -> float:
+        """Takes from the budget what has passed; returns what is left."""
+        start, self.start = self.start, monotonic()
+        limit.left -= self.start - start
+        return limit.left
 
 
 class Connection(psycopg.Connection[Any]):
     """Waits for the end of a statement as long as the thread's budget allows, then raises `OperationalError`."""
 
     def wait(self, gen: PQGen[RV], interval: float = 0.1, timeout: float | None = None) -> RV:
-        with waiting() as seconds:
+        with Waiting() as seconds:
             if seconds is None:
                 return super().wait(gen, interval, timeout)
             try:
@@ -131,7 +147,7 @@ def connect(**params: Any) -> Connection:
     `psycopg.OperationalError`.
     """
     timeout = params.pop("connect_timeout")
-    with waiting():
+    with Waiting():
         *others, last = resolve(params)
         each = max(SHORTEST_TIMEOUT, timeout // (len(others) + 1)) if others else timeout
         end = monotonic() + max(timeout, 2 * SHORTEST_TIMEOUT)

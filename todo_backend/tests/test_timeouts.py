@@ -176,10 +176,8 @@ def test_a_connection_that_failed_halfway_is_not_kept(ada: Any, rows: Any, monke
     class OneTurn(postgresql.Turns):
         """One, and then none."""
 
-        @contextmanager
-        def turn(self) -> Iterator[None]:
+        def take(self) -> None:
             monkeypatch.setattr(postgresql, "turns", postgresql.Turns(0))
-            yield
 
     ada("GET", "/api/tasks")
     connection.close()
