@@ -8,7 +8,7 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
 from .exceptions import error_response
-from .postgresql.connection import within
+from .postgresql.connection import Within
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +74,7 @@ def database_timeout(get_response: View) -> View:
     """Bounds what a request waits for PostgreSQL."""
 
     def middleware(request: HttpRequest) -> HttpResponseBase:
-        with within(settings.DATABASE_TIMEOUT):
+        with Within(settings.DATABASE_TIMEOUT):
             return get_response(request)
 
     return middleware
@@ -92,7 +92,7 @@ class HostFirstCorsMiddleware(CorsMiddleware):
 
     def add_response_headers(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
         response = super().add_response_headers(request, response)
-        is_preflight = "Access-Control-Request-Method" in request.headers
+        is_preflight = request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers
         if is_preflight and "Access-Control-Allow-Origin" not in response:
             logger.info("Origin %r is not among CORS_ALLOWED_ORIGINS.", request.headers.get("Origin", "")[:255])
         return response

@@ -325,8 +325,7 @@ LOGGING = {
     "formatters": {
         "text": {
             "()": "logging.Formatter",
-            "fmt": "{asctime} {levelname} {name} {request_id}: {message}",
-            "style": "{",
+            "fmt": "%(asctime)s %(levelname)s %(name)s %(request_id)s: %(message)s",
             "defaults": {"request_id": "-"},
         },
         "json": {

@@ -7,7 +7,7 @@ from .authentication import accepted_tokens
 from .checks import weak_settings
 from .exceptions import first_line
 from .health import pending_migrations
-from .postgresql.connection import within
+from .postgresql.connection import Within
 
 logger = logging.getLogger(__name__)
 
@@ -16,7 +16,7 @@ def log_configuration() -> None:
     """Says in one line what this process serves and with what."""
     try:
         # The process serves only after it.
-        with within(settings.DATABASE_TIMEOUT):
+        with Within(settings.DATABASE_TIMEOUT):
             pending = ", ".join(pending_migrations()) or "none"
     except Error as exc:
         pending = f"unknown, because the database cannot be used: {first_line(exc)}"

@@ -7,6 +7,7 @@ from . import health
 read_only = ["get", "head"]
 
 urlpatterns = [
+    path("api/", include("tasks.urls")),
     path("healthz", health.LivenessView.as_view()),
     path("readyz", health.ReadinessView.as_view()),
     path(
@@ -15,5 +16,4 @@ urlpatterns = [
         name="schema",
     ),
     path("api/docs", SpectacularSwaggerView.as_view(url_name="schema", http_method_names=read_only), name="docs"),
-    path("api/", include("tasks.urls")),
 ]

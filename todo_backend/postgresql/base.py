@@ -7,7 +7,7 @@ from typing import Any
 from django.db.backends.postgresql import base
 from psycopg.pq import TransactionStatus
 
-from .connection import Connection, connect, within
+from .connection import Connection, Within, connect
 
 # Seconds; a firewall between forgets a connection without a word, though not one that is in use.
 TRUSTED_FOR = 60
@@ -54,5 +54,5 @@ class DatabaseWrapper(base.DatabaseWrapper):
         return not poll.poll(0)
 
     def answers(self) -> bool:
-        with within(CHECKED_WITHIN):
+        with Within(CHECKED_WITHIN):
             return super().is_usable()

@@ -1,8 +1,7 @@
 """Connections that do not wait for PostgreSQL without end, as psycopg's do."""
 
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from contextvars import ContextVar
 from queue import Empty, SimpleQueue
 from threading import Thread
@@ -33,19 +32,22 @@ class Budget:
 budget: ContextVar[Budget | None] = ContextVar("budget", default=None)
 
 
-@contextmanager
-def within(seconds: float) -> Iterator[None]:
+class Within:
     """Bounds what this thread waits for PostgreSQL while the context lasts, in all and cancelling included."""
-    outer = budget.get()
-    start = min(seconds, outer.left) if outer else seconds
-    inner = Budget(start)
-    token = budget.set(inner)
-    try:
-        yield
-    finally:
-        budget.reset(token)
-        if outer:
-            outer.left -= start - inner.left
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    def __enter__(self) -> None:
+        self.outer = budget.get()
+        self.start = min(self.seconds, self.outer.left) if self.outer else self.seconds
+        self.inner = Budget(self.start)
+        self.token = budget.set(self.inner)
+
+    def __exit__(self, *error: object) -> None:
+        budget.reset(self.token)
+        if self.outer:
+            self.outer.left -= self.start - self.inner.left
 
 
 class Turns:
