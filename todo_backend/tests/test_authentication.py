@@ -287,6 +287,14 @@ def test_nbf_has_ten_seconds_of_leeway(offset: float, accepted: bool, now: int) 
     assert accepted or response.json() == {"detail": INVALID}
 
 
+def test_a_token_that_was_accepted_ends_when_it_expires(now: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent = f"Bearer {token(exp=now + 1)}"
+    assert [get(sent).status_code for _ in range(2)] == [200, 200]
+    monkeypatch.setattr(authentication, "time", SimpleNamespace(time=lambda: now + 1.0))
+    response = get(sent)
+    assert (response.status_code, response.json()) == (401, {"detail": EXPIRED})
+
+
 @pytest.mark.filterwarnings("ignore::jwt.warnings.InsecureKeyLengthWarning")
 def test_the_secret_is_the_raw_string(settings: Any) -> None:
     for secret in ["short", " surrounded ", "c2VjcmV0", "ünïcödé-ünïcödé-ünïcödé", "{}${x}'\""]:
@@ -297,6 +305,7 @@ def test_the_secret_is_the_raw_string(settings: Any) -> None:
 
 def test_a_secret_that_changes_ends_the_old_tokens(settings: Any) -> None:
     old = token()
+    assert get(f"Bearer {old}").status_code == 200
     settings.BETTER_AUTH_SECRET = "a new secret, of 32 bytes or more"
     assert get(f"Bearer {old}").json() == {"detail": INVALID}
     assert get(f"Bearer {token()}").status_code == 200
