@@ -69,7 +69,7 @@ faults: .venv/installed-dev servers
 soak: .venv/installed-dev servers
 	$(PYTHON) -m faults.soak --minutes $(MINUTES)
 
-# One core for the server, one for PostgreSQL and the load. The short form: make bench SECONDS=1 ROUNDS=1
+# One core for the server, one for PostgreSQL and the load. ROUNDS=0 compares the answers only.
 bench: .venv/bench/installed servers wrk
 	.venv/bench/bin/python -m benchmarks --seconds $(SECONDS) --rounds $(ROUNDS) $(PUBLISH)
 

@@ -71,6 +71,9 @@ class Benchmark:
             servers = self.start(stack, Django, Fastapi, Floor)
             if different := parity.differences(servers):
                 sys.exit("These answers differ, so that there is nothing to compare:\n" + "\n".join(different))
+            if not self.rounds:
+                print("The answers are the same.")
+                sys.exit()
             rounds = take_turns(self.postgresql, servers, self.operations, self.rounds, self.seconds, 16)
             return rounds, memory(servers[0].worker(), "VmRSS")
 
@@ -100,7 +103,7 @@ class Benchmark:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", nargs="+", metavar="OPERATION", help="such as get or 'list of 20'; else all")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=5, help="0 to compare the answers only")
     parser.add_argument("--seconds", type=int, default=2, help="of each round of each operation and server")
     parser.add_argument("--publish", action="store_true", help="write the figures and the chart into the README")
     arguments = parser.parse_args()
