@@ -61,13 +61,13 @@ class TaskJSON(Expression):
 
     def as_sql(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper) -> Any:
         templates = getattr(self, connection.vendor)
-        sql = ""
+        text = ""
         for name in FIELDS:
             # With the table, because SQLite takes a column that is not there for a text in quotes.
             column = f'"{Task._meta.db_table}"."{name}"'
             value = templates[type(Task._meta.get_field(name))].format(column)
-            sql += f"""'{"," if sql else "{"}"{name}":' || {value} || """
-        return f"{sql}'}}'", []
+            text += f"""'{"," if text else "{"}"{name}":' || {value} || """
+        return f"{text}'}}'", []
 
 
 class Parameter(Value):
@@ -128,7 +128,7 @@ class TaskQuerySet(models.QuerySet["Task"]):
         else:
             equal = self._deferred_filter[2]
             statement = kept_statement(compile_, self.db, tuple(equal), tuple(values))
-            parameters = {**{f"old_{name}": equal[name] for name in equal}, **values}
+            parameters = {**{f"equal_{name}": equal[name] for name in equal}, **values}
         with connections[self.db].cursor() as cursor:
             cursor.execute(statement, parameters)
             return [value for (value,) in cursor.fetchall()]
@@ -141,7 +141,7 @@ Compile = Callable[[TaskQuerySet, dict[str, Any]], tuple[str, Any]]
 def kept_statement(compile_: Compile, using: str, equal: tuple[str, ...], values: tuple[str, ...]) -> str:
     tasks = Task.objects.using(using)
     for name in equal:
-        tasks = tasks.filter(**{name: Parameter(f"old_{name}")})
+        tasks = tasks.filter(**{name: Parameter(f"equal_{name}")})
     statement, _ = compile_(tasks, {name: Parameter(name) for name in values})
     return statement
 
