@@ -49,7 +49,7 @@ class TaskJSON(Expression):
         models.BigAutoField: "{}",
         models.BooleanField: "{}",
         models.TextField: "coalesce(to_json({})::text, 'null')",
-        models.DateTimeField: r"""to_char({} AT TIME ZONE 'UTC', '\"YYYY-MM-DD"T"HH24:MI:SS.US"Z"\"')""",
+        models.DateTimeField: """'"' || to_char({} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') || '"'""",
     }
     # It has neither booleans nor times: Django stores 0 or 1, and "2026-02-07 09:30:00" with a fraction or without.
     sqlite = {

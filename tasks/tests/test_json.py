@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from django.db import connection
 from rest_framework.renderers import JSONRenderer
 
 from tasks.models import Task
@@ -88,3 +89,11 @@ def test_a_new_task_has_the_bytes_of_the_serializer(ada: Any) -> None:
         response = ada("POST", "/api/tasks", body)
         assert response.status_code == 201
         assert b"[%b]" % response.content == as_serialized(pk=response.json()["id"])
+
+
+@pytest.mark.postgresql
+def test_a_backslash_in_a_text_of_sql_may_mean_something_else(ada: Any) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL standard_conforming_strings TO off")
+    task = ada.task(title="\\'%s")
+    assert ada("GET", "/api/tasks").content == as_serialized(pk=task["id"])
