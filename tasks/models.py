@@ -92,8 +92,9 @@ class TaskQuerySet(models.QuerySet["Task"]):
         return self.matching(user_id=user_id)
 
     def matching(self, **equal: Any) -> Self:
-        """`filter()` by the values of fields."""
-        if self._deferred_filter is None:
+        """`filter()` by the values of fields, none of them null."""
+        # By one field twice is by both values.
+        if self._deferred_filter is None or equal.keys() & self._deferred_filter[2].keys():
             return self.filter(**equal)
         tasks = self.__class__(self.model, using=self.db)
         tasks._deferred_filter = (False, (), {**self._deferred_filter[2], **equal})

@@ -24,6 +24,10 @@ def test_the_users_tasks_newest_first_in_a_bare_array(ada: Any, tasks: list[Any]
     assert response.json() == tasks[::-1]
 
 
+def test_tasks_for_one_user_and_for_another_are_none(tasks: list[Any]) -> None:
+    assert Task.objects.for_user("ada").for_user("bob").as_json() == []
+
+
 def test_a_user_without_tasks_gets_an_empty_array(tasks: list[Any]) -> None:
     assert User("carol")("GET", "/api/tasks").content == b"[]"
 
