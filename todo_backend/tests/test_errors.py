@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from django.core.exceptions import SuspiciousOperation
 from django.db import DataError, InterfaceError, OperationalError, connection
+from django.http import Http404
 from django.test import Client
 
 from tasks.models import Task
@@ -99,6 +100,12 @@ def fail_with(error: Exception) -> Any:
         raise error
 
     return connection.execute_wrapper(execute)
+
+
+def test_what_a_shortcut_of_django_does_not_find_is_404(ada: Any) -> None:
+    with fail_with(Http404("No Task matches the given query.")):
+        response = ada("GET", "/api/tasks")
+    assert (response.status_code, response.content) == (404, b'{"detail":"Not found."}')
 
 
 @pytest.mark.parametrize(
