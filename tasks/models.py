@@ -2,6 +2,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any, Self, cast
 
+from django.core.exceptions import EmptyResultSet
 from django.db import connections, models
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Expression, F, Func, Q, Value, sql
@@ -125,7 +126,10 @@ class TaskQuerySet(models.QuerySet["Task"]):
         """The first column of what the statement returns that `compile_` makes of this queryset and the values."""
         values = values or {}
         if self._deferred_filter is None:
-            statement, parameters = compile_(self, values)
+            try:
+                statement, parameters = compile_(self, values)
+            except EmptyResultSet:
+                return []
         else:
             equal = self._deferred_filter[2]
             statement = kept_statement(compile_, self.db, tuple(equal), tuple(values))
@@ -167,8 +171,15 @@ def insert(tasks: TaskQuerySet, values: dict[str, Any]) -> tuple[str, Any]:
     return f"{statement} RETURNING {compiler.compile(TaskJSON())[0]}", parameters
 
 
+def whole(tasks: TaskQuerySet) -> sql.Query:
+    """Their query; raises `TypeError` for a slice, whose limits an UPDATE or a DELETE would ignore."""
+    if tasks.query.is_sliced:
+        raise TypeError("Cannot change or delete a slice.")
+    return tasks.query
+
+
 def update(tasks: TaskQuerySet, values: dict[str, Any]) -> tuple[str, Any]:
-    query = cast(sql.UpdateQuery, tasks.query.chain(sql.UpdateQuery))
+    query = cast(sql.UpdateQuery, whole(tasks).chain(sql.UpdateQuery))
     query.add_update_values({**values, "updated_at": Now()})
     compiler = query.get_compiler(tasks.db)
     statement, parameters = compiler.as_sql()
@@ -180,7 +191,7 @@ def toggle(tasks: TaskQuerySet, values: dict[str, Any]) -> tuple[str, Any]:
 
 
 def delete(tasks: TaskQuerySet, values: dict[str, Any]) -> tuple[str, Any]:
-    statement, parameters = tasks.query.chain(sql.DeleteQuery).get_compiler(tasks.db).as_sql()
+    statement, parameters = whole(tasks).chain(sql.DeleteQuery).get_compiler(tasks.db).as_sql()
     return f"{statement} RETURNING 1", parameters
 
 

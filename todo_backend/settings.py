@@ -353,7 +353,7 @@ LOGGING = {
         "django.db.backends": {"level": "INFO"},
         "django.template": {"level": "INFO"},
         # These two have a line of their own for a request, runserver's with the query.
-        "django.request": {"level": "ERROR", "filters": ["traceback"]},
+        "django.request": {"filters": ["traceback"]},
         "django.server": {"handlers": [], "level": "NOTSET", "propagate": True, "filters": ["no_request_line"]},
     },
 }

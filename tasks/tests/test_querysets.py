@@ -61,6 +61,22 @@ def test_another_order_and_a_slice_are_another_statement(adas: TaskQuerySet) -> 
     assert titles(adas.as_json()) == "bac"
 
 
+def test_none_are_no_tasks(adas: TaskQuerySet, rows: Any) -> None:
+    before = rows()
+    for none in (adas.none(), adas.filter(pk__in=[])):
+        assert (none.as_json(), none.toggle_returning(), none.delete_at_once()) == ([], [], 0)
+    assert rows() == before
+
+
+def test_a_slice_is_neither_changed_nor_deleted(adas: TaskQuerySet, rows: Any) -> None:
+    before = rows()
+    with pytest.raises(TypeError, match="slice"):
+        adas[:1].update_returning(title="x")
+    with pytest.raises(TypeError, match="slice"):
+        adas[:1].delete_at_once()
+    assert rows() == before
+
+
 def test_what_is_pickled_is_what_was_asked_for(adas: TaskQuerySet) -> None:
     assert [task.title for task in pickle.loads(pickle.dumps(adas))] == ["b", "a", "c"]
 
