@@ -56,11 +56,7 @@ def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
     """Answers as a whole: with an answer in parts a thread of Granian waits for a client who does not read it."""
     response: Any
     with closing(handler(environ, start_response)) as response:
-        content = b"".join(response)
-        if not response.streaming:
-            # The view has it and is in a cycle: a long list would stay until the collector comes.
-            response.content = b""
-        return [content]
+        return [b"".join(response)]
 
 
 from todo_backend.startup import log_configuration  # noqa: E402  needs the app registry

@@ -6,7 +6,6 @@ import json
 import re
 import socket
 import sqlite3
-import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
@@ -17,7 +16,7 @@ from urllib.parse import urlsplit
 import pytest
 from django.db import connection
 
-from todo_backend.tests.processes import SECRET, development_server, empty_database, free_port, manage, run, server
+from todo_backend.tests.processes import SECRET, development_server, empty_database, free_port, manage, server
 from todo_backend.tests.tokens import claims, sign
 
 TOKEN = sign(claims(), secret=SECRET)
@@ -270,24 +269,6 @@ def test_the_document_is_the_same_for_all_who_ask_at_the_start(tmp_path: Path, d
     with server(tmp_path / "log", DATABASE_URL=database_url) as address:
         answers = at_once(16, lambda _: request(address, "GET", "/api/schema")[0::2])
     assert answers == [(200, answers[0][1])] * 16
-
-
-def test_no_answer_stays_in_memory(tmp_path: Path) -> None:
-    code = """
-import gc
-from wsgiref.util import setup_testing_defaults
-from django.http import HttpResponse
-from todo_backend.wsgi import application
-environ = {"PATH_INFO": "/healthz"}
-setup_testing_defaults(environ)
-gc.disable()
-print(application(environ, lambda *args: None))
-print([kept.content for kept in gc.get_objects() if issubclass(type(kept), HttpResponse)])
-"""
-    variables = {"DATABASE_URL": f"sqlite:///{tmp_path / 'empty.sqlite3'}"}
-    answer, kept = run([sys.executable, "-c", code], variables).stdout.splitlines()
-    assert ast.literal_eval(answer) == [b'{"status":"ok"}']
-    assert not any(ast.literal_eval(kept))
 
 
 def test_many_clients_at_once_are_served(address: str) -> None:
