@@ -12,9 +12,11 @@ from collections import defaultdict
 from contextlib import ExitStack
 from pathlib import Path
 
+from faults.servers import megabytes
+
 from . import chart, delay, parity, report, scale
 from .load import USERS, Operation, add, measure, operations
-from .servers import DelayProxy, Django, Fastapi, Floor, Postgresql, Server, memory, share_cores
+from .servers import DelayProxy, Django, Fastapi, Floor, Postgresql, Server, share_cores
 
 DELAYED = ["get", "list of 20", "create", "update", "toggle"]
 
@@ -75,7 +77,7 @@ class Benchmark:
                 print("The answers are the same.")
                 sys.exit()
             rounds = take_turns(self.postgresql, servers, self.operations, self.rounds, self.seconds, 16)
-            return rounds, memory(servers[0].worker(), "VmRSS")
+            return rounds, megabytes(servers[0].worker())
 
     def far(self) -> tuple[report.Rounds, float]:
         """With a database to which each round trip takes longer; and the milliseconds that one takes."""

@@ -5,9 +5,11 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
+from faults.servers import megabytes
+
 from .load import Operation, Request, add
 from .parity import Client, token
-from .servers import Django, Postgresql, memory
+from .servers import Django, Postgresql
 
 # How many users each database has, with so many tasks each
 USERS = {"small": 1000, "large": 100_000}
@@ -63,7 +65,7 @@ def growth(folder: Path, core: int, postgresql: Postgresql) -> float:
         for _ in range(100):
             assert ask("GET", "/api/tasks/1").status == 404
         worker = server.worker()
-        before = memory(worker, "VmRSS")
+        before = megabytes(worker)
         for _ in range(10):
             assert len(json.loads(ask("GET", "/api/tasks").body)) >= LONG_LIST
-        return memory(worker, "VmHWM") - before
+        return megabytes(worker, "VmHWM") - before

@@ -13,7 +13,7 @@ from typing import Any
 
 import psycopg
 
-from faults.servers import Service, children, get
+from faults.servers import Service, children, get, megabytes, stat
 from todo_backend.tests.postgresql import forget_libpq_variables, make_cluster
 from todo_backend.tests.processes import SECRET, environment, manage, serve_command
 
@@ -34,6 +34,9 @@ def share_cores() -> int:
 class Postgresql(Service):
     """PostgreSQL on TCP without TLS, as it comes, save that it does not wait for the disk and vacuums when told."""
 
+    # "Fast": does not wait for clients.
+    stop_signal = signal.SIGINT
+
     def __init__(self, folder: Path) -> None:
         forget_libpq_variables()
         super().__init__(folder)
@@ -43,8 +46,6 @@ class Postgresql(Service):
             *(binaries / "postgres", "-D", folder / "data", "-k", folder, "-p", str(self.port)),
             *settings.split(),
         ]
-        # "Fast": does not wait for clients.
-        self.stop_signal = signal.SIGINT
 
     def is_ready(self) -> bool:
         with suppress(psycopg.OperationalError), closing(self.connect("postgres")):
@@ -112,12 +113,11 @@ class Server(Service):
 
     def cpu(self) -> float:
         """Seconds that all its processes have computed, for themselves and in the kernel."""
-        stats = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for pid in self.processes()]
-        return sum(int(stat[11]) + int(stat[12]) for stat in stats) / TICKS
+        return sum(int(ticks) for pid in self.processes() for ticks in stat(pid)[11:13]) / TICKS
 
     def worker(self) -> int:
         """The process that answers: the one with the most memory."""
-        return max(self.processes(), key=lambda pid: memory(pid, "VmRSS"))
+        return max(self.processes(), key=megabytes)
 
 
 class Django(Server):
@@ -144,10 +144,3 @@ class Fastapi(Server):
         options = f"--host 0.0.0.0 --port {port} --workers 1 --loop uvloop --http httptools --ws none --no-access-log"
         quiet = "--log-level warning --no-server-header --no-proxy-headers"
         return [sys.executable, "-m", "uvicorn", "benchmarks.fastapi_app:app", *options.split(), *quiet.split()]
-
-
-def memory(pid: int, name: str) -> float:
-    """MB of a process: `VmRSS` now, `VmHWM` at most."""
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    [kilobytes] = [line.split()[1] for line in lines if line.startswith(f"{name}:")]
-    return int(kilobytes) / 1024

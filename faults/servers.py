@@ -48,11 +48,23 @@ def children(pid: int) -> list[int]:
     return [int(child) for file in files for child in file.read_text().split()]
 
 
+def stat(pid: int) -> list[str]:
+    """The fields of /proc/PID/stat from the state on, which is the third (proc_pid_stat(5))."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+
+
 def is_running(pid: int) -> bool:
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        return stat(pid)[0] != "Z"
     except OSError:
         return False
+
+
+def megabytes(pid: int, name: str = "VmRSS") -> float:
+    """The memory of a process: `VmRSS` now, `VmHWM` at most."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    [kibibytes] = [line.split()[1] for line in lines if line.startswith(f"{name}:")]
+    return int(kibibytes) * 1024 / 1e6
 
 
 class Service:

@@ -17,7 +17,7 @@ from statistics import mean
 from typing import NamedTuple
 
 from .load import Load, Outcome, Record
-from .servers import Backend, Pgbouncer, Postgresql, wait_until
+from .servers import Backend, Pgbouncer, Postgresql, megabytes, wait_until
 
 # Seconds
 BACK_WITHIN = 5
@@ -96,12 +96,6 @@ class Sample(NamedTuple):
     time: float
     memory: list[float]
     connections: int
-
-
-def megabytes(pid: int) -> float:
-    """The resident memory of a process."""
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 def sample(servers: Servers) -> Sample:
