@@ -29,7 +29,7 @@ serve: .venv/installed port
 test: .venv/installed-dev
 	$(PYTHON) -m coverage erase
 	$(PYTHON) -m coverage run -m pytest
-	$(PYTHON) -m todo_backend.tests.postgresql $(PYTHON) -m coverage run -m pytest
+	$(PYTHON) -m testing.postgresql $(PYTHON) -m coverage run -m pytest
 	$(PYTHON) -m coverage combine --quiet
 	$(PYTHON) -m coverage report
 	@echo "Passed on SQLite and on PostgreSQL."
@@ -49,7 +49,7 @@ check: .venv/installed-dev
 	DATABASE_URL=sqlite:///.venv/check.sqlite3 $(PYTHON) manage.py makemigrations --check --dry-run
 	$(PYTHON) manage.py check --deploy --fail-level WARNING
 	$(PYTHON) manage.py spectacular --validate --fail-on-warn --file /dev/null
-	$(PYTHON) -m todo_backend.tests.conformance --seed 1
+	$(PYTHON) -m testing.conformance --seed 1
 
 # A real Better Auth and a real browser, against `make serve`. What failed has its logs and screenshots in e2e/output.
 e2e: .venv/installed-dev e2e/node_modules/installed

@@ -10,8 +10,8 @@ from django.core.signals import request_started
 from django.db import close_old_connections, connection
 
 from tasks.models import Task
-from todo_backend.tests.postgresql import LOG_NAME
-from todo_backend.tests.user import User
+from testing.client import User
+from testing.postgresql import LOG_NAME
 
 
 def pytest_configure() -> None:

@@ -109,7 +109,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=2, help="of each round of each operation and server")
     parser.add_argument("--publish", action="store_true", help="write the figures and the chart into the README")
     arguments = parser.parse_args()
-    os.environ["DJANGO_SETTINGS_MODULE"] = "todo_backend.tests.settings"
+    os.environ["DJANGO_SETTINGS_MODULE"] = "testing.settings"
     # Where PostgreSQL may enter, too, who does not run as root.
     folder = Path(tempfile.mkdtemp(prefix="bench-"))
     try:

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import closing
 from typing import Any, NamedTuple
 
-from todo_backend.tests.processes import SECRET
-from todo_backend.tests.tokens import claims, sign
+from testing.processes import SECRET
+from testing.tokens import claims, sign
 
 from .servers import Server
 

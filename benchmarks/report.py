@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-from todo_backend.tests.postgresql import find_binaries
+from testing.postgresql import find_binaries
 
 from .load import Round
 

@@ -14,8 +14,8 @@ from typing import Any
 import psycopg
 
 from faults.servers import Service, children, get, megabytes, stat
-from todo_backend.tests.postgresql import forget_libpq_variables, make_cluster
-from todo_backend.tests.processes import SECRET, environment, manage, serve_command
+from testing.postgresql import forget_libpq_variables, make_cluster
+from testing.processes import SECRET, environment, manage, serve_command
 
 TICKS = os.sysconf("SC_CLK_TCK")
 # Of each server: Granian's threads, all but one of which may wait for the database, and so the connections of a pool.

@@ -35,7 +35,7 @@ export async function recorder(port: number, backendPort: number, secret?: strin
       server.closeAllConnections();
     },
     check(log: string) {
-      const lines = log.split("\n").filter((line) => line.includes("todo_backend.request_log"));
+      const lines = log.split("\n").filter((line) => line.includes("todo_backend.log"));
       const logged = lines.map(readLine).filter((line) => !line.includes("/readyz"));
       assert.deepEqual(logged.sort(), answered.sort());
       for (const text of secrets) assert.ok(!log.includes(text), `The log has ${JSON.stringify(text)}.`);
@@ -45,7 +45,7 @@ export async function recorder(port: number, backendPort: number, secret?: strin
 
 /** Id, method, path and status of a line about a request, in either format. */
 function readLine(line: string): string {
-  if (!line.startsWith("{")) return line.replace(/^.*?request_log (\S+): (.+) in [\d.]+ ms, user .+$/, "$1 $2");
+  if (!line.startsWith("{")) return line.replace(/^.*?todo_backend\.log (\S+): (.+) in [\d.]+ ms, user .+$/, "$1 $2");
   const { request_id, method, path, status } = JSON.parse(line);
   return [request_id, method, path, status].join(" ");
 }

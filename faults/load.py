@@ -13,8 +13,8 @@ from enum import Enum
 from threading import Event
 from typing import Any, NamedTuple, Self
 
-from todo_backend.tests.processes import SECRET
-from todo_backend.tests.tokens import claims, sign
+from testing.processes import SECRET
+from testing.tokens import claims, sign
 
 from .servers import Postgresql, Service
 

@@ -21,8 +21,8 @@ import psycopg
 from django.conf import settings
 from psycopg import sql
 
-from todo_backend.tests.postgresql import forget_libpq_variables, make_cluster
-from todo_backend.tests.processes import environment, manage, serve_command
+from testing.postgresql import forget_libpq_variables, make_cluster
+from testing.processes import environment, manage, serve_command
 
 # With every character that is reserved in a URL, and those that shells, .env files and connection strings read.
 PASSWORD = "p@ss:w/o?r#d%&=+ ${x}\"'\\[],;!*()~^`<>|%41"

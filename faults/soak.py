@@ -190,7 +190,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=30)
     minutes = parser.parse_args().minutes
-    os.environ["DJANGO_SETTINGS_MODULE"] = "todo_backend.tests.settings"
+    os.environ["DJANGO_SETTINGS_MODULE"] = "testing.settings"
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="soak-")))
         postgresql = stack.enter_context(Postgresql(folder))

@@ -1,58 +1,16 @@
 """Who is asking: the `sub` of a JWT that Better Auth signed. There is no user table."""
 
-import json
 import logging
-import time
-import unicodedata
-from functools import cache, lru_cache
 from typing import Any
 
-import jwt
-from django.conf import settings
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
-from jwt.algorithms import HMACAlgorithm
-from jwt.utils import force_bytes
-from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 from rest_framework_simplejwt.authentication import JWTStatelessUserAuthentication
 
 from .exceptions import BetterAuthUnavailable
-from .published_keys import KEY_BY_ALGORITHM, published_keys
+from .tokens import TokenRefused, verify
 
 logger = logging.getLogger(__name__)
-
-# Bytes; verification costs CPU in proportion, and Better Auth's own tokens stay under 1000.
-MAX_TOKEN_SIZE = 8192
-# The last second of year 9999, so that nothing downstream overflows.
-MAX_NUMERIC_DATE = 253402300799
-NBF_LEEWAY = 10
-MAX_SUBJECT_LENGTH = 255
-# Better Auth signs its session cookie cache with the same key, as another type (RFC 8725, section 3.11).
-TYPES = ("JWT", "at+jwt")
-
-# The setting under which Better Auth's tokens of an algorithm are accepted.
-SETTING_BY_ALGORITHM = {"HS256": "BETTER_AUTH_SECRET", **dict.fromkeys(KEY_BY_ALGORITHM, "BETTER_AUTH_URL")}
-# Names of signature algorithms in IANA's registry (RFC 7518, section 7.1) that are accepted under no setting.
-OTHER_ALGORITHMS = {
-    *("none", "HS384", "HS512", "RS384", "RS512", "PS384", "PS512", "ES384", "ES256K", "Ed25519", "Ed448"),
-    *("ML-DSA-44", "ML-DSA-65", "ML-DSA-87"),
-}
-# Verifies signatures and no claims.
-jws = jwt.PyJWS()
-
-INVALID = "Token is invalid."
-EXPIRED = "Token has expired."
-NOT_A_JWT = "This is not a JWT. If it is a Better Auth session token, get a JWT from /api/auth/token."
-ENCRYPTED = "This token is encrypted. Get a signed JWT from /api/auth/token."
-
-
-class TokenRefused(AuthenticationFailed):
-    """401 with a `detail` for the client; `reason` says more, to the log, and repeats neither token nor signature."""
-
-    def __init__(self, code: str, reason: str, detail: str = INVALID) -> None:
-        super().__init__(detail)
-        self.code = code
-        self.reason = reason
 
 
 class BetterAuthAuthentication(JWTStatelessUserAuthentication):
@@ -87,169 +45,6 @@ class BetterAuthAuthentication(JWTStatelessUserAuthentication):
         except BetterAuthUnavailable:
             logger.warning("Token not verified: there are no keys of Better Auth.")
             raise
-
-
-def accepted_tokens() -> list[str]:
-    """The families of tokens that this configuration accepts, and what verifies each."""
-    accepted = []
-    if settings.BETTER_AUTH_SECRET:
-        accepted.append("HS256 under BETTER_AUTH_SECRET")
-    if settings.BETTER_AUTH_URL:
-        accepted.append(f"{', '.join(KEY_BY_ALGORITHM)} under the keys at {settings.BETTER_AUTH_JWKS_URL}")
-    return accepted
-
-
-def verify(token: bytes) -> dict[str, Any]:
-    """The claims of a token that is accepted. Raises `TokenRefused`, or `BetterAuthUnavailable` for want of keys."""
-    header = read_header(token)
-    try:
-        claims = verify_signature(token, header["alg"], verification_key(header))
-    except jwt.InvalidSignatureError as exc:
-        code = "key" if is_published(header) else "secret"
-        raise TokenRefused(code, f"its {header['alg']} signature does not hold") from exc
-    except (jwt.InvalidTokenError, ValueError, RecursionError) as exc:
-        raise TokenRefused("malformed", f"its payload is refused: {str(exc)!r}") from exc
-    validate_claims(claims, published=is_published(header))
-    return claims
-
-
-def read_header(token: bytes) -> dict[str, Any]:
-    """The header of a JWS in compact form (RFC 7515, section 7.1) with an accepted algorithm; verifies nothing."""
-    if len(token) > MAX_TOKEN_SIZE:
-        raise TokenRefused("size", f"it is larger than {MAX_TOKEN_SIZE} bytes")
-    if not token.isascii():
-        raise TokenRefused("malformed", "it is not ASCII")
-    segments = token.count(b".") + 1
-    if segments < 3:
-        raise TokenRefused("not_a_jwt", "it is not a JWT", NOT_A_JWT)
-    if segments == 5:
-        raise TokenRefused("encrypted", "it is encrypted", ENCRYPTED)
-    # PyJWT takes padding, which RFC 7515, section 2, leaves no room for.
-    if b"=" in token:
-        raise TokenRefused("malformed", "it is padded")
-    try:
-        header = parse_header(token.partition(b".")[0])
-    except (jwt.InvalidTokenError, ValueError, RecursionError) as exc:
-        raise TokenRefused("malformed", f"its header is refused: {str(exc)!r}") from exc
-    check_algorithm(header.get("alg"))
-    if "crit" in header:
-        raise TokenRefused("critical", "it has critical extensions")
-    if is_published(header) and header.get("typ", "JWT") not in TYPES:
-        raise TokenRefused("type", f"its typ is not {' or '.join(TYPES)}")
-    if is_published(header) and not header.get("kid"):
-        raise TokenRefused("key", "it names no key")
-    return header
-
-
-def check_algorithm(algorithm: object) -> None:
-    if isinstance(algorithm, str) and algorithm in OTHER_ALGORITHMS:
-        raise TokenRefused(
-            "algorithm", f"it is signed with {algorithm}", f"Token is signed with {algorithm}, which is not accepted."
-        )
-    if not isinstance(algorithm, str) or algorithm not in SETTING_BY_ALGORITHM:
-        raise TokenRefused("algorithm", "its alg is no registered signature algorithm")
-    setting = SETTING_BY_ALGORITHM[algorithm]
-    if not getattr(settings, setting):
-        raise TokenRefused(
-            "setting",
-            f"it is signed with {algorithm}, and {setting} is not set",
-            f"Token is signed with {algorithm}, which is accepted only when {setting} is set.",
-        )
-
-
-def is_published(header: dict[str, Any]) -> bool:
-    """Whether the token's algorithm calls for a published key."""
-    return header["alg"] in KEY_BY_ALGORITHM
-
-
-@lru_cache(maxsize=64)
-def parse_header(segment: bytes) -> dict[str, Any]:
-    """The header in the first segment of a token; most tokens have the same."""
-    return jwt.get_unverified_header(segment + b"..")
-
-
-def verification_key(header: dict[str, Any]) -> jwt.PyJWK:
-    """The key that the token's algorithm calls for."""
-    if not is_published(header):
-        return secret_key(settings.BETTER_AUTH_SECRET)
-    key = published_keys(settings.BETTER_AUTH_JWKS_URL).get(header["kid"], header["alg"])
-    if not key:
-        raise TokenRefused("key", f"Better Auth publishes no {header['alg']} key with the id {header['kid'][:80]!r}")
-    return key
-
-
-class CheckedSecret(HMACAlgorithm):
-    """HMAC under a secret that `settings` has checked to be no public key, which takes longer than a signature."""
-
-    def prepare_key(self, key: str | bytes) -> bytes:
-        return force_bytes(key)
-
-
-@cache
-def secret_key(secret: str) -> jwt.PyJWK:
-    key = jwt.PyJWK({**HMACAlgorithm.to_jwk(secret.encode(), as_dict=True), "alg": "HS256"})
-    key.Algorithm = CheckedSecret(HMACAlgorithm.SHA256)
-    return key
-
-
-# Clients send a token with each request for as long as it lasts. What is refused is not kept.
-@lru_cache(maxsize=1024)
-def verify_signature(token: bytes, algorithm: str, key: jwt.PyJWK) -> dict[str, Any]:
-    """The claims of a token whose signature holds under that key."""
-    claims = json.loads(jws.decode(token, key, algorithms=[algorithm]))
-    if not isinstance(claims, dict):
-        raise jwt.DecodeError("the claims are no object")
-    return claims
-
-
-def validate_claims(claims: dict[str, Any], *, published: bool) -> None:
-    """Raises `TokenRefused` unless the claims of a signed token name a user, a time still to come, and us.
-
-    Under published keys `iss` and `aud` are required. `iat` rejects nothing: clocks differ by seconds, and a fresh
-    token has to work.
-    """
-    now = time.time()
-    if not is_numeric_date(claims.get("exp")):
-        raise TokenRefused("expiry", "exp is missing or no time before the year 10000")
-    if claims["exp"] <= now:
-        raise TokenRefused("expired", "it has expired", EXPIRED)
-    if "nbf" in claims and not (is_numeric_date(claims["nbf"]) and claims["nbf"] <= now + NBF_LEEWAY):
-        raise TokenRefused("not_before", "nbf is still to come or no time")
-    if published and not {"iss", "aud"} <= claims.keys():
-        raise TokenRefused("recipient", "iss or aud is missing")
-    if "iss" in claims and settings.BETTER_AUTH_ISSUER:
-        validate_recipient("issuer", [claims["iss"]], settings.BETTER_AUTH_ISSUER)
-    if "aud" in claims and settings.BETTER_AUTH_AUDIENCE:
-        audiences = claims["aud"] if isinstance(claims["aud"], list) else [claims["aud"]]
-        validate_recipient("audience", audiences, settings.BETTER_AUTH_AUDIENCE)
-    if not is_user_id(claims.get("sub")):
-        raise TokenRefused("subject", "sub is missing or no user id")
-
-
-def validate_recipient(name: str, values: list[Any], expected: str) -> None:
-    if expected in values:
-        return
-    if not all(isinstance(value, str) for value in values):
-        raise TokenRefused(name, f"{name} is no string")
-    named = ", ".join(values)
-    raise TokenRefused(
-        name, f"{name} is {named!r}, expected {expected!r}", f"Token {name} is '{named}', expected '{expected}'."
-    )
-
-
-def is_numeric_date(value: object) -> bool:
-    """Whether it is a `NumericDate` (RFC 7519, section 2) up to the year 9999; NaN, which Python parses, is not."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and value <= MAX_NUMERIC_DATE
-
-
-def is_user_id(value: object) -> bool:
-    """Whether it can be a user: 1 to 255 characters, not blank, without control characters and lone surrogates."""
-    return (
-        isinstance(value, str)
-        and len(value) <= MAX_SUBJECT_LENGTH
-        and bool(value.strip())
-        and not any(unicodedata.category(character) in ("Cc", "Cs") for character in value)
-    )
 
 
 class BetterAuthScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 from drf_spectacular import generators
 
-from .request_log import REQUEST_ID
+from .log import REQUEST_ID
 
 ERROR_SCHEMA: dict[str, Any] = {
     "type": "object",

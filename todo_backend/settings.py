@@ -209,7 +209,7 @@ INSTALLED_APPS = [
     "tasks",
 ]
 MIDDLEWARE = [
-    "todo_backend.request_log.log_request",
+    "todo_backend.log.log_request",
     "todo_backend.middleware.no_store",
     "todo_backend.middleware.HostFirstCorsMiddleware",
     "todo_backend.middleware.json_errors",
@@ -241,7 +241,7 @@ except ValueError:
 # Seconds for the database to answer all that one request asks of it
 DATABASE_TIMEOUT = 9
 
-# Bytes of a request's body; todo_backend.permissions.BodyFits answers 413 beyond it.
+# Bytes of a request's body; todo_backend.bodies.BodyFits answers 413 beyond it.
 DATA_UPLOAD_MAX_MEMORY_SIZE = 64 * 1024
 # Unknown query parameters are ignored, however many; the server bounds the length of the URL.
 DATA_UPLOAD_MAX_NUMBER_FIELDS = None
@@ -264,11 +264,11 @@ REST_FRAMEWORK = {
     "DEFAULT_PERMISSION_CLASSES": [
         "rest_framework.permissions.IsAuthenticated",
         "todo_backend.permissions.IsUserInPath",
-        "todo_backend.permissions.BodyFits",
+        "todo_backend.bodies.BodyFits",
     ],
-    "DEFAULT_PARSER_CLASSES": ["todo_backend.parsers.StrictJSONParser"],
+    "DEFAULT_PARSER_CLASSES": ["todo_backend.bodies.StrictJSONParser"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "todo_backend.negotiation.JSONNegotiation",
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "todo_backend.bodies.JSONNegotiation",
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     # drf-spectacular would put any `?version=` into the document and into a header.
     "ALLOWED_VERSIONS": [None],
@@ -314,8 +314,8 @@ LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "filters": {
-        "request_id": {"()": "todo_backend.request_log.RequestIdFilter"},
-        "database_error": {"()": "todo_backend.request_log.DatabaseErrorFilter"},
+        "request_id": {"()": "todo_backend.log.RequestIdFilter"},
+        "database_error": {"()": "todo_backend.log.DatabaseErrorFilter"},
         "traceback": {"()": "django.utils.log.CallbackFilter", "callback": lambda record: record.exc_info},
         "no_request_line": {
             "()": "django.utils.log.CallbackFilter",

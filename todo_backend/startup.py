@@ -3,11 +3,11 @@ import logging
 from django.conf import settings
 from django.db import Error, connection
 
-from .authentication import accepted_tokens
 from .checks import weak_settings
 from .exceptions import first_line
 from .health import pending_migrations
 from .postgresql.connection import Within
+from .tokens import accepted_tokens
 
 logger = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from django.core.management import CommandError, call_command
 from django.db import connection, transaction
 
 from tasks.models import Task
-from todo_backend.tests.processes import database_url, free_port, manage, manage_on_terminal, start_manage
+from testing.processes import database_url, free_port, manage, manage_on_terminal, start_manage
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -16,7 +16,8 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 
 from tasks.models import Task
-from todo_backend.tests.processes import (
+from testing.client import User
+from testing.processes import (
     database_url,
     empty_postgresql,
     free_port,
@@ -24,7 +25,6 @@ from todo_backend.tests.processes import (
     manage_on_terminal,
     start_manage,
 )
-from todo_backend.tests.user import User
 
 pytestmark = pytest.mark.django_db(transaction=True, reset_sequences=True)
 

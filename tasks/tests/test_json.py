@@ -10,7 +10,7 @@ from rest_framework.renderers import JSONRenderer
 
 from tasks.models import Task
 from tasks.serializers import TaskSerializer
-from todo_backend.tests.user import User
+from testing.client import User
 
 pytestmark = pytest.mark.django_db
 

@@ -5,7 +5,7 @@ import pytest
 from django.db.models import F
 
 from tasks.models import Task
-from todo_backend.tests.user import User
+from testing.client import User
 
 pytestmark = pytest.mark.django_db
 

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from todo_backend.tests.processes import empty_database, manage
+from testing.processes import empty_database, manage
 
 SCRIPT = """
 from django.db import connection

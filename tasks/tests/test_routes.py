@@ -5,7 +5,7 @@ from urllib.parse import quote
 
 import pytest
 
-from todo_backend.tests.user import User
+from testing.client import User
 
 pytestmark = pytest.mark.django_db
 

@@ -8,8 +8,8 @@ import pytest
 from django.test import Client
 
 from tasks.models import WHITE_SPACE
-from todo_backend import authentication
-from todo_backend.tests.tokens import HEADER, base64url, claims, sign, token
+from testing.tokens import HEADER, base64url, claims, sign, token
+from todo_backend import tokens
 
 pytestmark = pytest.mark.django_db
 
@@ -269,7 +269,7 @@ def test_the_sub_counts_and_not_the_id_nor_the_email() -> None:
 def now(monkeypatch: pytest.MonkeyPatch) -> int:
     """A second at which the verifying clock stands still."""
     moment = int(time.time())
-    monkeypatch.setattr(authentication, "time", SimpleNamespace(time=lambda: float(moment)))
+    monkeypatch.setattr(tokens, "time", SimpleNamespace(time=lambda: float(moment)))
     return moment
 
 
@@ -290,7 +290,7 @@ def test_nbf_has_ten_seconds_of_leeway(offset: float, accepted: bool, now: int) 
 def test_a_token_that_was_accepted_ends_when_it_expires(now: int, monkeypatch: pytest.MonkeyPatch) -> None:
     sent = f"Bearer {token(exp=now + 1)}"
     assert [get(sent).status_code for _ in range(2)] == [200, 200]
-    monkeypatch.setattr(authentication, "time", SimpleNamespace(time=lambda: now + 1.0))
+    monkeypatch.setattr(tokens, "time", SimpleNamespace(time=lambda: now + 1.0))
     response = get(sent)
     assert (response.status_code, response.json()) == (401, {"detail": EXPIRED})
 

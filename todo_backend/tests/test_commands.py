@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from todo_backend.tests.key_server import SigningKey, key_server
-from todo_backend.tests.processes import SECRET, manage, manage_on_terminal, run
-from todo_backend.tests.tokens import claims, sign
+from testing.key_server import SigningKey, key_server
+from testing.processes import SECRET, manage, manage_on_terminal, run
+from testing.tokens import claims, sign
 
 
 def decoded(segment: str) -> Any:

@@ -9,6 +9,7 @@ from django.http import Http404
 from django.test import Client
 
 from tasks.models import Task
+from testing.failures import fail_with, failing_middleware
 
 pytestmark = pytest.mark.django_db
 
@@ -95,13 +96,6 @@ def test_a_database_without_its_table_is_503_and_the_log_says_migrate(
     assert "run `manage.py migrate`" in caplog.text
 
 
-def fail_with(error: Exception) -> Any:
-    def execute(execute: Any, sql: str, params: Any, many: bool, context: Any) -> None:
-        raise error
-
-    return connection.execute_wrapper(execute)
-
-
 def test_what_a_shortcut_of_django_does_not_find_is_404(ada: Any) -> None:
     with fail_with(Http404("No Task matches the given query.")):
         response = ada("GET", "/api/tasks")
@@ -147,20 +141,13 @@ def test_an_error_outside_the_views_is_json_too(
     error: type[Exception], status: int, detail: bytes, debug: None, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(failing_middleware, "error", error, raising=False)
-    settings.MIDDLEWARE = [*settings.MIDDLEWARE, "todo_backend.tests.test_errors.failing_middleware"]
+    settings.MIDDLEWARE = [*settings.MIDDLEWARE, "testing.failures.failing_middleware"]
     client = Client(raise_request_exception=False)
     response = client.get("/api/tasks", headers={"Origin": "http://localhost:3000", "Accept": "text/html"})
     assert (response.status_code, response.content) == (status, b'{"detail":"%s"}' % detail)
     assert response["Content-Type"] == "application/json"
     assert response["Cache-Control"] == "no-store"
     assert response["Access-Control-Allow-Origin"] == "http://localhost:3000"
-
-
-def failing_middleware(get_response: Any) -> Any:
-    def middleware(request: Any) -> Any:
-        raise failing_middleware.error  # type: ignore[attr-defined]
-
-    return middleware
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from todo_backend.tests.processes import empty_database, manage, server
-from todo_backend.tests.test_server import JSON, TOKEN, connect, raw_request, request
+from testing.http import JSON, TOKEN, connect, raw_request, request
+from testing.processes import empty_database, manage, server
 
 HOST = b"\r\nHost: localhost"
 AUTHORIZATION = b"\r\nAuthorization: Bearer " + TOKEN.encode()

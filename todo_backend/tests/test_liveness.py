@@ -7,8 +7,8 @@ import psycopg
 import pytest
 from django.db import connection
 
+from testing.processes import database_url
 from todo_backend.postgresql import base
-from todo_backend.tests.processes import database_url
 
 pytestmark = [pytest.mark.postgresql, pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("as_served")]
 

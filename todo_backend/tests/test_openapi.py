@@ -8,10 +8,9 @@ from django.db import OperationalError
 from django.test import Client
 
 from tasks.models import Task
+from testing.failures import UNKNOWN, fail_with
+from testing.tokens import claims, sign, token
 from todo_backend.openapi import SchemaGenerator
-from todo_backend.tests.test_errors import fail_with
-from todo_backend.tests.test_outages import UNKNOWN
-from todo_backend.tests.tokens import claims, sign, token
 
 
 @pytest.fixture

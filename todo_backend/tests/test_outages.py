@@ -1,6 +1,5 @@
 """A real database that goes away, under requests of threads of their own."""
 
-import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -9,24 +8,9 @@ import pytest
 from django.db import connection
 from django.test import Client
 
+from testing.failures import UNAVAILABLE, UNKNOWN, in_thread
+
 pytestmark = [pytest.mark.postgresql, pytest.mark.django_db(transaction=True)]
-
-UNAVAILABLE = {"detail": "The database cannot be reached."}
-UNKNOWN = {"detail": "The connection to the database broke; whether the change was made is unknown."}
-
-
-def in_thread(request: Callable[[], Any]) -> tuple[threading.Thread, list[Any]]:
-    answers: list[Any] = []
-
-    def call() -> None:
-        try:
-            answers.append(request())
-        finally:
-            connection.close()
-
-    thread = threading.Thread(target=call)
-    thread.start()
-    return thread, answers
 
 
 def cut_when_waiting() -> None:

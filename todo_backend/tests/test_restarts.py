@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from todo_backend.tests.processes import SECRET, empty_database, manage, server
-from todo_backend.tests.test_server import connect
-from todo_backend.tests.tokens import claims, sign
+from testing.http import connect
+from testing.processes import SECRET, empty_database, manage, server
+from testing.tokens import claims, sign
 
 HEADERS = f"Host: localhost\r\nAuthorization: Bearer {sign(claims(), secret=SECRET)}\r\n"
 GET = f"GET /api/tasks HTTP/1.1\r\n{HEADERS}\r\n".encode()

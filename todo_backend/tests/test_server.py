@@ -1,72 +1,29 @@
 """The production server as a client meets it, on a database of its own."""
 
 import ast
-import http.client
 import json
 import re
 import socket
 import sqlite3
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 from django.db import connection
 
-from todo_backend.tests.processes import SECRET, development_server, empty_database, free_port, manage, server
-from todo_backend.tests.tokens import claims, sign
+from testing.http import JSON, TOKEN, at_once, connect, raw_request, request
+from testing.processes import SECRET, development_server, empty_database, free_port, manage, server
+from testing.tokens import claims, sign
 
-TOKEN = sign(claims(), secret=SECRET)
-AUTHORIZATION = {"Authorization": f"Bearer {TOKEN}"}
 CSS = b"drf_spectacular_sidecar/swagger-ui-dist/swagger-ui.css"
-JSON = {"Content-Type": "application/json"}
 
 
 @pytest.fixture(scope="module")
 def database_url(tmp_path_factory: pytest.TempPathFactory) -> str:
     """An empty database of the kind that the tests run on."""
     return empty_database(tmp_path_factory.mktemp("database"))
-
-
-def request(address: str, method: str, path: str, body: Any = None, **headers: Any) -> tuple[int, dict[str, str], Any]:
-    """Status, headers and JSON of an answer; a body that is an iterator goes out in chunks, without its length."""
-    client = http.client.HTTPConnection(urlsplit(address).netloc, timeout=15)
-    with closing(client):
-        # The server may answer, and close the connection, before it has read a body that it refuses.
-        with suppress(BrokenPipeError, ConnectionResetError):
-            chunked = "Transfer-Encoding" in headers
-            client.request(method, path, body, {**AUTHORIZATION, **headers}, encode_chunked=chunked)
-        response = client.getresponse()
-        content = response.read()
-    return (
-        response.status,
-        {name.lower(): value for name, value in response.getheaders()},
-        json.loads(content) if content else None,
-    )
-
-
-def connect(address: str) -> socket.socket:
-    url = urlsplit(address)
-    return socket.create_connection((url.hostname, url.port or 80), timeout=15)
-
-
-def raw_request(address: str, head: bytes, body: bytes = b"") -> bytes:
-    """What the server answers to those bytes, until it closes the connection."""
-    with connect(address) as client:
-        client.sendall(head + b"\r\nConnection: close\r\n\r\n" + body)
-        answer = b""
-        while part := client.recv(65536):
-            answer += part
-    return answer
-
-
-def at_once(count: int, call: Callable[[int], Any]) -> list[Any]:
-    """What the calls return, each in a thread of its own and with its number."""
-    with ThreadPoolExecutor(count) as pool:
-        return list(pool.map(call, range(count)))
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +99,7 @@ def test_its_log_has_each_request_once_and_nothing_private(log_format: str, data
     text = log.read_text()
     for private in ["private", SECRET, *TOKEN.split(".")]:
         assert private not in text
-    lines = [line for line in text.splitlines() if "todo_backend.request_log" in line and "of-" in line]
+    lines = [line for line in text.splitlines() if "todo_backend.log" in line and "of-" in line]
     assert len(lines) == 4 * 8 * 3
     for user in range(4):
         own = [read_line(line) for line in lines if f"of-{user}" in line]

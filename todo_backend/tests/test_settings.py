@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from dotenv import dotenv_values
 
+from testing.processes import SECRET, free_port, manage, run, serve_command
 from todo_backend import settings as project_settings
 from todo_backend.checks import BETTER_AUTH_DEFAULT_SECRET, EXAMPLE_SECRET
-from todo_backend.tests.processes import SECRET, free_port, manage, run, serve_command
 
 STRONG = {"DATABASE_URL": "postgresql://u:pw@127.0.0.1/todo"}
 PASSWORD = "pass-word"

@@ -15,13 +15,13 @@ import psycopg
 import pytest
 from django.db import connection
 
-from todo_backend.parsers import StrictJSONParser
+from testing.failures import UNAVAILABLE, UNKNOWN, in_thread
+from testing.http import JSON, at_once, request
+from testing.processes import database_url, empty_postgresql, free_port, manage, server
+from todo_backend.bodies import StrictJSONParser
 from todo_backend.postgresql import base
 from todo_backend.postgresql import connection as postgresql
 from todo_backend.postgresql.connection import connect
-from todo_backend.tests.processes import database_url, empty_postgresql, free_port, manage, server
-from todo_backend.tests.test_outages import UNAVAILABLE, UNKNOWN, in_thread
-from todo_backend.tests.test_server import JSON, at_once, request
 
 pytestmark = [pytest.mark.postgresql, pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("as_served")]
 

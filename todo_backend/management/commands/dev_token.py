@@ -7,7 +7,7 @@ import jwt
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from todo_backend.authentication import is_user_id
+from todo_backend.tokens import is_user_id
 
 LIFETIME = 15 * 60
 

@@ -7,9 +7,9 @@ import jwt
 from django.conf import settings
 from django.core.management.base import BaseCommand
 
-from todo_backend.authentication import SETTING_BY_ALGORITHM, TokenRefused, accepted_tokens, is_numeric_date, verify
 from todo_backend.exceptions import BetterAuthUnavailable
-from todo_backend.published_keys import KEY_BY_ALGORITHM, published_keys
+from todo_backend.jwks import KEY_BY_ALGORITHM, published_keys
+from todo_backend.tokens import SETTING_BY_ALGORITHM, TokenRefused, accepted_tokens, is_numeric_date, verify
 
 # What to change, by the code of the refusal.
 REMEDIES = {

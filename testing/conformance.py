@@ -1,6 +1,6 @@
 """Does the server answer as its OpenAPI document says? Schemathesis asks, on an empty database.
 
-`python -m todo_backend.tests.conformance --seed 1` runs it with those options; with `TEST_POSTGRESQL` on PostgreSQL.
+`python -m testing.conformance --seed 1` runs it with those options; with `TEST_POSTGRESQL` on PostgreSQL.
 """
 
 import json
@@ -10,8 +10,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from todo_backend.tests.processes import SECRET, empty_database, manage, server
-from todo_backend.tests.tokens import claims, sign
+from testing.processes import SECRET, empty_database, manage, server
+from testing.tokens import claims, sign
 
 CONFIGURATION = Path(__file__).with_name("schemathesis.toml")
 
@@ -47,5 +47,5 @@ def main(options: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "todo_backend.tests.settings")
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "testing.settings")
     sys.exit(main(sys.argv[1:]))

@@ -14,10 +14,10 @@ from django.core.exceptions import SuspiciousOperation
 from django.db import IntegrityError, OperationalError, connection
 from django.test import Client
 
-from todo_backend.tests.processes import SECRET, development_server, free_port, manage
-from todo_backend.tests.test_errors import fail_with
-from todo_backend.tests.tokens import claims, sign
-from todo_backend.tests.user import User
+from testing.client import User
+from testing.failures import fail_with
+from testing.processes import SECRET, development_server, free_port, manage
+from testing.tokens import claims, sign
 
 pytestmark = pytest.mark.django_db
 
@@ -70,13 +70,13 @@ def test_a_request_is_one_line_and_its_answer_has_the_id(
     response = ada(method, path, body, **{"X-Request-ID": "the-id", **headers})
     assert response["X-Request-ID"] == "the-id"
     [logged] = log()
-    assert re.sub(r"\b\d+\.\d ms", "T ms", logged) == f"INFO todo_backend.request_log the-id: {line}"
+    assert re.sub(r"\b\d+\.\d ms", "T ms", logged) == f"INFO todo_backend.log the-id: {line}"
 
 
-@pytest.mark.parametrize("sent", ["a", "7", "-", "Az09._-", "x" * 128, "..", str(uuid.uuid4())])
+@pytest.mark.parametrize("sent", ["a", "7", "-", "Az09._-", "x" * 128, "..", "5c539d72-a45c-4dba-9167-6c69e78b5d39"])
 def test_the_id_of_a_request_is_its_own(sent: str, log: Log) -> None:
     assert Client().get("/healthz", headers={"X-Request-ID": sent})["X-Request-ID"] == sent
-    assert log()[0].startswith(f"INFO todo_backend.request_log {sent}: GET /healthz 200 ")
+    assert log()[0].startswith(f"INFO todo_backend.log {sent}: GET /healthz 200 ")
 
 
 @pytest.mark.parametrize("sent", ["", "x" * 129, "a b", "a,b", "a:b", "a\n", "a\nb", "\u00e9", "\u0661", "<b>", "%41"])
@@ -85,7 +85,7 @@ def test_an_id_of_another_form_is_replaced(sent: str, log: Log) -> None:
     assert len(set(ids)) == 2
     for made, line in zip(ids, log(), strict=True):
         assert str(uuid.UUID(made)) == made
-        assert line.startswith(f"INFO todo_backend.request_log {made}: ")
+        assert line.startswith(f"INFO todo_backend.log {made}: ")
 
 
 def test_every_line_of_a_request_has_its_id(ada: Any, log: Log, settings: Any) -> None:
@@ -100,14 +100,14 @@ def test_every_line_of_a_request_has_its_id(ada: Any, log: Log, settings: Any) -
         ada("GET", "/api/tasks", **{"X-Request-ID": "wrong"})
     lines = [line.partition(": ") for line in log() if re.match("[A-Z]+ todo_backend", line)]
     assert [line[0] for line in lines] == [
-        "WARNING todo_backend.published_keys unknown",
+        "WARNING todo_backend.jwks unknown",
         "WARNING todo_backend.authentication unknown",
-        "ERROR todo_backend.request_log unknown",
-        "INFO todo_backend.request_log refused",
+        "ERROR todo_backend.log unknown",
+        "INFO todo_backend.log refused",
         "ERROR todo_backend.exceptions failed",
-        "ERROR todo_backend.request_log failed",
+        "ERROR todo_backend.log failed",
         "ERROR todo_backend.exceptions wrong",
-        "ERROR todo_backend.request_log wrong",
+        "ERROR todo_backend.log wrong",
     ]
     logging.getLogger("todo_backend").error("Between requests.")
     assert log()[-1] == "ERROR todo_backend -: Between requests."
@@ -167,7 +167,7 @@ def test_what_failed_here_is_an_error_of_the_log(ada: Any, log: Log) -> None:
     for error in [ZeroDivisionError(), OperationalError()]:
         with fail_with(error):
             ada("GET", "/api/tasks")
-    assert [line.split()[0] for line in log() if " in " in line and "request_log" in line] == ["ERROR"] * 2
+    assert [line.split()[0] for line in log() if " in " in line and "todo_backend.log" in line] == ["ERROR"] * 2
 
 
 def test_milliseconds_are_those_of_the_request(ada: Any, log: Log) -> None:
@@ -191,8 +191,8 @@ def test_an_error_outside_the_views_is_logged_with_its_id_and_without_the_query(
     log: Log,
     log_format: None,
 ) -> None:
-    monkeypatch.setattr("todo_backend.tests.test_errors.failing_middleware.error", error, raising=False)
-    settings.MIDDLEWARE = [*settings.MIDDLEWARE, "todo_backend.tests.test_errors.failing_middleware"]
+    monkeypatch.setattr("testing.failures.failing_middleware.error", error, raising=False)
+    settings.MIDDLEWARE = [*settings.MIDDLEWARE, "testing.failures.failing_middleware"]
     client = Client(raise_request_exception=False)
     response = client.get("/api/tasks?token=x", headers={"X-Request-ID": "the-id"})
     assert (response.status_code, response["X-Request-ID"]) == (status, "the-id")

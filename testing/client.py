@@ -3,7 +3,7 @@ from typing import Any
 
 from django.test import Client
 
-from todo_backend.tests.tokens import token
+from testing.tokens import token
 
 
 class User:

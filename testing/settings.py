@@ -1,6 +1,6 @@
 """The project's settings as the tests see them: nothing from `.env`, nothing from the caller's environment.
 
-`TEST_POSTGRESQL` is the folder of a PostgreSQL server's socket, which `todo_backend.tests.postgresql` sets; a folder
+`TEST_POSTGRESQL` is the folder of a PostgreSQL server's socket, which `testing.postgresql` sets; a folder
 cannot name a server on another machine.
 """
 
@@ -10,9 +10,9 @@ from pathlib import Path
 from django.core.exceptions import ImproperlyConfigured
 from dotenv import dotenv_values
 
-from todo_backend.tests.postgresql import forget_libpq_variables
+from testing.postgresql import forget_libpq_variables
 
-for name in dotenv_values(Path(__file__).parents[2] / ".env.example"):
+for name in dotenv_values(Path(__file__).parents[1] / ".env.example"):
     os.environ.pop(name, None)
 os.environ["PYTHON_DOTENV_DISABLED"] = "true"
 os.environ["BETTER_AUTH_SECRET"] = "the tests' secret, of 32 bytes or more"

@@ -10,9 +10,9 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from django.test import Client
 
-from todo_backend import published_keys
-from todo_backend.tests.key_server import KeyServer, SigningKey, key_server
-from todo_backend.tests.tokens import base64url, claims, sign
+from testing.key_server import KeyServer, SigningKey, key_server
+from testing.tokens import base64url, claims, sign
+from todo_backend import jwks
 
 pytestmark = pytest.mark.django_db
 
@@ -32,7 +32,7 @@ def server(settings: Any) -> Iterator[KeyServer]:
         settings.BETTER_AUTH_URL = settings.BETTER_AUTH_ISSUER = settings.BETTER_AUTH_AUDIENCE = ORIGIN
         settings.BETTER_AUTH_JWKS_URL = server.url
         yield server
-    published_keys.published_keys.cache_clear()
+    jwks.published_keys.cache_clear()
 
 
 class Clock:
@@ -48,7 +48,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(published_keys, "monotonic", clock)
+    monkeypatch.setattr(jwks, "monotonic", clock)
     return clock
 
 
@@ -59,7 +59,7 @@ def get(token: str) -> Any:
 def wait_for_fetches(server: KeyServer, count: int) -> None:
     """Waits until that many fetches were made and none is under way."""
     deadline = time.monotonic() + 5
-    keys = published_keys.published_keys(server.url)
+    keys = jwks.published_keys(server.url)
     while (len(server.requests) < count or keys.under_way()) and time.monotonic() < deadline:
         time.sleep(0.005)
     assert len(server.requests) == count
@@ -67,7 +67,7 @@ def wait_for_fetches(server: KeyServer, count: int) -> None:
 
 def assert_given_up(server: KeyServer) -> None:
     """The fetch that nobody waits for any longer does not go on, either."""
-    fetch = published_keys.published_keys(server.url).fetch
+    fetch = jwks.published_keys(server.url).fetch
     assert fetch is not None
     fetch.join(2)
     assert not fetch.is_alive()
@@ -400,7 +400,7 @@ def test_an_answer_that_drips_in_costs_three_seconds_too_and_is_given_up(server:
 
 
 def test_a_fetch_that_was_given_up_on_does_not_undo_a_later_one(server: KeyServer, clock: Clock) -> None:
-    keys = published_keys.published_keys(server.url)
+    keys = jwks.published_keys(server.url)
     server.delay = 0.5
     keys.refresh()
     given_up = keys.fetch
@@ -418,7 +418,7 @@ def test_a_fetch_that_was_given_up_on_does_not_undo_a_later_one(server: KeyServe
 
 def test_an_unknown_kid_does_not_wait_twice_nor_for_a_refresh_within_the_ten_seconds(server: KeyServer) -> None:
     assert get(EDDSA.sign(claims())).status_code == 200
-    keys = published_keys.published_keys(server.url)
+    keys = jwks.published_keys(server.url)
     server.delay = 8
     keys.stale_at = keys.next_fetch = 0
     assert get(EDDSA.sign(claims())).status_code == 200
@@ -501,7 +501,7 @@ def test_a_key_that_came_while_a_request_waited_its_turn_is_not_fetched_again(
     server: KeyServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert get(EDDSA.sign(claims())).status_code == 200
-    keys = published_keys.published_keys(server.url)
+    keys = jwks.published_keys(server.url)
     came, keys.keys = keys.keys, {}
 
     @contextmanager
