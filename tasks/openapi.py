@@ -1,4 +1,4 @@
-"""What the OpenAPI document says of each operation on tasks. A test compares the examples with real answers."""
+"""The OpenAPI document of the operations on tasks. A test compares its examples with real answers."""
 
 from typing import Any
 
@@ -12,7 +12,12 @@ from drf_spectacular.utils import (
 )
 
 from .models import IDEMPOTENCY_KEY
-from .serializers import TaskListParameters, TaskSerializer, ToggleSerializer
+from .serializers import StrictCharField, TaskListParameters, TaskSerializer, ToggleSerializer
+
+# Patterns of the texts that a request may send. The second has a character that is no white space, neither for Python
+# nor for ECMA-262, so that it means the same wherever it is read.
+ANY_TEXT = r"^[^\x00]*$"
+NOT_BLANK = r"^[^\x00]*[^\s\x00\x1c-\x1f\x85\ufeff][^\x00]*$"
 
 CREATED = {
     "id": 7,
@@ -111,3 +116,13 @@ documented = extend_schema_view(
         responses={200: answer("The task as it is now.", flip=COMPLETED, set=COMPLETED)},
     ),
 )
+
+
+def add_text_patterns(result: dict[str, Any], **kwargs: object) -> dict[str, Any]:
+    """Adds its pattern to each text that a request may send (drf-spectacular's `POSTPROCESSING_HOOKS`)."""
+    for name, field in TaskSerializer().fields.items():
+        if isinstance(field, StrictCharField):
+            for schema in ("TaskRequest", "PatchedTaskRequest"):
+                properties = result["components"]["schemas"][schema]["properties"]
+                properties[name]["pattern"] = ANY_TEXT if field.allow_blank else NOT_BLANK
+    return result

@@ -210,13 +210,9 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "todo_backend.log.log_request",
-    "todo_backend.middleware.no_store",
-    "todo_backend.middleware.HostFirstCorsMiddleware",
-    "todo_backend.middleware.json_errors",
+    "todo_backend.middleware.api_conventions",
+    "todo_backend.middleware.HostAndCorsMiddleware",
     "django.middleware.security.SecurityMiddleware",
-    "todo_backend.middleware.optional_trailing_slash",
-    "todo_backend.middleware.allowed_host",
-    "todo_backend.middleware.database_timeout",
     "whitenoise.middleware.WhiteNoiseMiddleware",
 ]
 ROOT_URLCONF = "todo_backend.urls"
@@ -293,7 +289,11 @@ SPECTACULAR_SETTINGS = {
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
     "DEFAULT_GENERATOR_CLASS": "todo_backend.openapi.SchemaGenerator",
     "PREPROCESSING_HOOKS": ["todo_backend.openapi.without_user_paths"],
-    "POSTPROCESSING_HOOKS": ["drf_spectacular.hooks.postprocess_schema_enums", "todo_backend.openapi.complete"],
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "tasks.openapi.add_text_patterns",
+        "todo_backend.openapi.complete",
+    ],
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
     "PATH_CONVERTER_OVERRIDES": {"task_id": {"type": "integer", "format": "int64", "minimum": 1}},
     # What is sent has no id and no times.
@@ -353,7 +353,7 @@ LOGGING = {
         "django.db.backends": {"level": "INFO"},
         "django.template": {"level": "INFO"},
         # These two have a line of their own for a request, runserver's with the query.
-        "django.request": {"filters": ["traceback"]},
+        "django.request": {"level": "ERROR", "filters": ["traceback"]},
         "django.server": {"handlers": [], "level": "NOTSET", "propagate": True, "filters": ["no_request_line"]},
     },
 }

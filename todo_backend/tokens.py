@@ -3,13 +3,11 @@
 import json
 import time
 import unicodedata
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import Any
 
 import jwt
 from django.conf import settings
-from jwt.algorithms import HMACAlgorithm
-from jwt.utils import force_bytes
 from rest_framework.exceptions import AuthenticationFailed
 
 from .jwks import KEY_BY_ALGORITHM, published_keys
@@ -127,33 +125,19 @@ def parse_header(segment: bytes) -> dict[str, Any]:
     return jwt.get_unverified_header(segment + b"..")
 
 
-def verification_key(header: dict[str, Any]) -> jwt.PyJWK:
+def verification_key(header: dict[str, Any]) -> str | jwt.PyJWK:
     """The key that the token's algorithm calls for."""
     if not is_published(header):
-        return secret_key(settings.BETTER_AUTH_SECRET)
+        return str(settings.BETTER_AUTH_SECRET)
     key = published_keys(settings.BETTER_AUTH_JWKS_URL).get(header["kid"], header["alg"])
     if not key:
         raise TokenRefused("key", f"Better Auth publishes no {header['alg']} key with the id {header['kid'][:80]!r}")
     return key
 
 
-class CheckedSecret(HMACAlgorithm):
-    """HMAC under a secret that `settings` has checked to be no public key, which takes longer than a signature."""
-
-    def prepare_key(self, key: str | bytes) -> bytes:
-        return force_bytes(key)
-
-
-@cache
-def secret_key(secret: str) -> jwt.PyJWK:
-    key = jwt.PyJWK({**HMACAlgorithm.to_jwk(secret.encode(), as_dict=True), "alg": "HS256"})
-    key.Algorithm = CheckedSecret(HMACAlgorithm.SHA256)
-    return key
-
-
 # Clients send a token with each request for as long as it lasts. What is refused is not kept.
 @lru_cache(maxsize=1024)
-def verify_signature(token: bytes, algorithm: str, key: jwt.PyJWK) -> dict[str, Any]:
+def verify_signature(token: bytes, algorithm: str, key: str | jwt.PyJWK) -> dict[str, Any]:
     """The claims of a token whose signature holds under that key."""
     claims = json.loads(jws.decode(token, key, algorithms=[algorithm]))
     if not isinstance(claims, dict):

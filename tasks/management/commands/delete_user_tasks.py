@@ -58,4 +58,5 @@ def delete_in_batches(tasks: TaskQuerySet, count: int) -> None:
     with tqdm(total=count, unit="task", disable=None) as progress:
         # Not until a batch deletes none, as it does where another process was first.
         while tasks.exists():
-            progress.update(tasks.filter(pk__in=tasks.values("pk")[:BATCH_SIZE]).delete_at_once())
+            batch = list(tasks.values_list("pk", flat=True)[:BATCH_SIZE])
+            progress.update(tasks.filter(pk__in=batch).delete()[0])
