@@ -3,8 +3,9 @@
 import logging
 from typing import Any
 
+import orjson
 from django.db import DatabaseError, InterfaceError, InternalError, OperationalError, ProgrammingError, connection
-from django.http import Http404, HttpResponse, JsonResponse
+from django.http import Http404, HttpResponse
 from rest_framework import status
 from rest_framework.exceptions import APIException, NotFound, ValidationError
 from rest_framework.permissions import SAFE_METHODS
@@ -40,7 +41,7 @@ class BetterAuthUnavailable(APIException):
         self.wait = wait
 
 
-class ErrorResponse(JsonResponse):
+class ErrorResponse(HttpResponse):
     """An error. `reason` says more than `detail` does, and only the log shows it."""
 
     def __init__(
@@ -52,12 +53,10 @@ class ErrorResponse(JsonResponse):
         reason: str | None = None,
         **members: object,
     ) -> None:
-        super().__init__(
-            {"detail": detail, **members},
-            status=status_code,
-            headers=headers,
-            json_dumps_params={"separators": (",", ":")},
-        )
+        # A claim of a token may contain a lone surrogate, which UTF-8 cannot encode.
+        printable = detail.encode(errors="backslashreplace").decode()
+        content = orjson.dumps({"detail": printable, **members})
+        super().__init__(content, status=status_code, headers=headers, content_type="application/json")
         self.reason = reason
 
 

@@ -6,12 +6,14 @@ import time
 import uuid
 from collections.abc import Callable
 from contextvars import ContextVar
+from typing import Any
 
 import psycopg
 from django.db import Error
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils.encoding import escape_uri_path
+from pythonjsonlogger.core import RESERVED_ATTRS
 
 from .exceptions import first_line
 
@@ -83,3 +85,57 @@ class DatabaseErrorFilter(logging.Filter):
                 exc.args = (first_line(exc),)
             exc = exc.__cause__ or exc.__context__
         return True
+
+
+def logging_config(level: str, formatter: str) -> dict[str, Any]:
+    """Django's `LOGGING`; `formatter` is `text` or `json`.
+
+    settings.py calls this function, so nothing that this module imports may use a setting while it is imported.
+    """
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "filters": {
+            "request_id": {"()": RequestIdFilter},
+            "database_error": {"()": DatabaseErrorFilter},
+            "traceback": {"()": "django.utils.log.CallbackFilter", "callback": lambda record: record.exc_info},
+            "no_request_line": {
+                "()": "django.utils.log.CallbackFilter",
+                "callback": lambda record: record.msg != '"%s" %s %s',  # http.server's
+            },
+        },
+        "formatters": {
+            "text": {
+                "()": "logging.Formatter",
+                "fmt": "%(asctime)s %(levelname)s %(name)s %(request_id)s: %(message)s",
+                "defaults": {"request_id": "-"},
+            },
+            "json": {
+                "()": "pythonjsonlogger.json.JsonFormatter",
+                "fmt": "{levelname}{name}{message}",
+                "style": "{",
+                "timestamp": True,
+                # Django adds the request to some records; its text contains the query.
+                "reserved_attrs": [*RESERVED_ATTRS, "request", "server_time"],
+                "rename_fields": {"levelname": "level", "name": "logger"},
+            },
+        },
+        "handlers": {
+            "console": {
+                "class": "logging.StreamHandler",
+                "filters": ["request_id", "database_error"],
+                "formatter": formatter,
+            },
+        },
+        "root": {"handlers": ["console"], "level": level},
+        "loggers": {
+            # Django's own handlers would print a record a second time with DEBUG, and mail it without.
+            "django": {"handlers": [], "level": "NOTSET"},
+            # At DEBUG these two would log every statement and every variable of an error page, with what users wrote.
+            "django.db.backends": {"level": "INFO"},
+            "django.template": {"level": "INFO"},
+            # log_request has a line for each request already; the line of runserver would contain the query.
+            "django.request": {"level": "ERROR", "filters": ["traceback"]},
+            "django.server": {"handlers": [], "level": "NOTSET", "propagate": True, "filters": ["no_request_line"]},
+        },
+    }
