@@ -7,6 +7,7 @@ is weak but usable.
 import ipaddress
 import os
 import re
+import tomllib
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
@@ -281,7 +282,7 @@ REST_FRAMEWORK = {
 SIMPLE_JWT = {"USER_ID_CLAIM": "sub"}
 SPECTACULAR_SETTINGS = {
     "TITLE": "todo_backend",
-    "VERSION": "1.0.0",
+    "VERSION": tomllib.loads((BASE_DIR / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"],
     "DESCRIPTION": (BASE_DIR / "todo_backend" / "openapi.md").read_text(encoding="utf-8"),
     "LICENSE": {"name": "MIT", "url": "https://opensource.org/license/mit"},
     # Where the document is.

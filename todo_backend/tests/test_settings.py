@@ -259,7 +259,7 @@ def test_the_secret_key_is_random_for_each_process() -> None:
 @pytest.fixture
 def copied_project(tmp_path: Path) -> Path:
     """The project in another folder, where it may have a `.env`."""
-    for name in ["manage.py", ".env.example", "todo_backend", "tasks"]:
+    for name in ["manage.py", "pyproject.toml", ".env.example", "todo_backend", "tasks"]:
         source = project_settings.BASE_DIR / name
         if source.is_dir():
             shutil.copytree(source, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
