@@ -5,6 +5,7 @@ that work but are insecure.
 """
 
 import os
+import tomllib
 from pathlib import Path
 
 from django.core.management.utils import get_random_secret_key
@@ -115,7 +116,7 @@ REST_FRAMEWORK = {
 SIMPLE_JWT = {"USER_ID_CLAIM": "sub"}
 SPECTACULAR_SETTINGS = {
     "TITLE": "todo_backend",
-    "VERSION": "1.0.0",
+    "VERSION": tomllib.loads((BASE_DIR / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"],
     "DESCRIPTION": (BASE_DIR / "todo_backend" / "openapi.md").read_text(encoding="utf-8"),
     "LICENSE": {"name": "MIT", "url": "https://opensource.org/license/mit"},
     # The server that the document came from.

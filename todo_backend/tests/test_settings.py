@@ -165,7 +165,7 @@ def test_the_server_stops_with_one_line_that_names_the_variable_too() -> None:
 @pytest.fixture
 def copied_project(tmp_path: Path) -> Path:
     """The project in another folder, where it may have a `.env`."""
-    for name in ["manage.py", ".env.example", "todo_backend", "tasks"]:
+    for name in ["manage.py", "pyproject.toml", ".env.example", "todo_backend", "tasks"]:
         source = settings.BASE_DIR / name
         if source.is_dir():
             shutil.copytree(source, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
