@@ -14,9 +14,10 @@ from threading import Event
 from typing import Any, NamedTuple, Self
 
 from testing.processes import SECRET
+from testing.services import Service
 from testing.tokens import claims, sign
 
-from .servers import Postgresql, Service
+from .servers import Postgresql
 
 # Seconds after which a write of an unknown outcome has happened or never will: the longest fault, and what waits on it
 SETTLED_AFTER = 30
@@ -24,6 +25,8 @@ MAX_TASKS = 20
 NOT_FOUND = {"detail": "Not found."}
 # Title, description, completed
 State = tuple[str, str | None, bool]
+# The fixture `report`
+Report = Callable[..., None]
 
 
 class Outcome(Enum):

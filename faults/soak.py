@@ -16,8 +16,10 @@ from pathlib import Path
 from statistics import mean
 from typing import NamedTuple
 
+from testing.services import megabytes, wait_until
+
 from .load import Load, Outcome, Record
-from .servers import Backend, Pgbouncer, Postgresql, megabytes, wait_until
+from .servers import Backend, Pgbouncer, Postgresql
 
 # Seconds
 BACK_WITHIN = 5
@@ -196,7 +198,7 @@ def main() -> int:
         postgresql = stack.enter_context(Postgresql(folder))
         postgresql.make_database()
         pooler = stack.enter_context(Pgbouncer(postgresql))
-        urls = (postgresql.url(), pooler.url)
+        urls = (postgresql.todo_url(), pooler.url)
         backends = [stack.enter_context(Backend(folder, url, workers=2, threads=THREADS)) for url in urls]
         load = Load(*backends, users=24, pace=6)
         faults, samples = soak(Servers(postgresql, pooler, *backends), load, minutes)

@@ -8,16 +8,17 @@ from urllib.parse import quote
 
 import pytest
 
-from .conftest import Report
-from .load import Load, Outcome
-from .servers import PASSWORD, Backend, Postgresql, get, stable_port
+from testing.services import get, stable_port
+
+from .load import Load, Outcome, Report
+from .servers import PASSWORD, Backend, Postgresql
 
 WRONG_PASSWORD = "wr@ng/" + PASSWORD[::-1]
 
 
 def test_an_address_as_neon_shows_it_works(postgresql: Postgresql, direct: Backend, report: Report) -> None:
     """`migrate` was run with it, too. libpq refuses what is without TLS, SCRAM and the binding of one to the other."""
-    assert postgresql.url().endswith("/todo?sslmode=require&channel_binding=require")
+    assert postgresql.todo_url().endswith("/todo?sslmode=require&channel_binding=require")
     load = Load(direct)
     load.each(steps=20)
     report(load)
@@ -60,7 +61,7 @@ def test_a_database_that_cannot_be_reached_is_503(
     folder: Path,
     report: Report,
 ) -> None:
-    with address() as port, Backend(folder, postgresql.url(port=port)) as backend:
+    with address() as port, Backend(folder, postgresql.todo_url(port=port)) as backend:
         load = Load(backend)
         load.each(steps=1)
         assert get(backend.port, "/healthz")[0] == 200
@@ -76,7 +77,7 @@ def test_a_database_that_cannot_be_reached_is_503(
 def test_a_wrong_password_is_503_and_in_no_log(
     postgresql: Postgresql, direct: Backend, folder: Path, report: Report
 ) -> None:
-    backend = Backend(folder, postgresql.url(WRONG_PASSWORD))
+    backend = Backend(folder, postgresql.todo_url(WRONG_PASSWORD))
     with backend:
         load = Load(backend)
         load.each(steps=3)

@@ -4,9 +4,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from .conftest import Report
-from .load import Load, Outcome
-from .servers import Backend, Postgresql, get
+from testing.services import get
+
+from .load import Load, Outcome, Report
+from .servers import Backend, Postgresql
 from .watch import Fault, Probe
 
 # Seconds

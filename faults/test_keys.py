@@ -7,8 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from .conftest import Report
-from .load import Load, Outcome, User
+from .load import Load, Outcome, Report, User
 from .servers import Backend, Postgresql, proxy
 
 CREATES = 1000
@@ -26,7 +25,7 @@ def test_each_key_makes_one_task_though_answers_are_lost_after_the_commit(
     """A third of the answers is lost between server and client, and a third of the commits before the server hears."""
     with (
         proxy(postgresql.port, one_in_three(lambda data: COMMITTED in data)) as database,
-        Backend(folder, postgresql.url(port=database, sslmode="disable")) as backend,
+        Backend(folder, postgresql.todo_url(port=database, sslmode="disable")) as backend,
         proxy(backend.port, one_in_three(lambda data: b" 201 " in data)) as port,
     ):
         load = Load(backend, users=THREADS)

@@ -4,7 +4,9 @@ import time
 from threading import Event, Thread
 from typing import Self
 
-from .servers import Backend, get
+from testing.services import get
+
+from .servers import Backend
 
 
 class Fault:
