@@ -25,7 +25,7 @@ DELAYED = ["get", "list of 20", "create", "update", "toggle"]
 def take_turns(
     postgresql: Postgresql, servers: list[Server], chosen: list[Operation], rounds: int, seconds: int, clients: int
 ) -> report.Rounds:
-    """Measures each operation on each server, in rounds, each of which another server begins."""
+    """Measures each operation on all servers, which start rounds in turn, so that a disturbance affects all of them."""
     measured: report.Rounds = defaultdict(list)
     for server in servers:
         for warming in chosen[:1]:

@@ -14,7 +14,7 @@ ROWS = pytest.StashKey[list[str]]()
 
 @pytest.fixture(scope="session")
 def folder() -> Iterator[Path]:
-    """A folder that PostgreSQL may enter; those of pytest belong to root where root runs it."""
+    """A folder that PostgreSQL, which never runs as root, may enter; it may not enter pytest's temporary folders."""
     with tempfile.TemporaryDirectory(prefix="faults-") as folder:
         yield Path(folder)
 
@@ -34,14 +34,14 @@ def pooler(postgresql: Postgresql) -> Iterator[Pgbouncer]:
 
 @pytest.fixture(scope="session")
 def direct(folder: Path, postgresql: Postgresql) -> Iterator[Backend]:
-    """The production server, connected to PostgreSQL."""
+    """A backend that connects to PostgreSQL directly."""
     with Backend(folder, postgresql.todo_url()) as backend:
         yield backend
 
 
 @pytest.fixture(scope="session")
 def pooled(folder: Path, pooler: Pgbouncer) -> Iterator[Backend]:
-    """The production server, connected to the pooler."""
+    """A backend that connects to PostgreSQL through PgBouncer."""
     with Backend(folder, pooler.url) as backend:
         yield backend
 
@@ -53,7 +53,7 @@ def backend(request: pytest.FixtureRequest) -> Any:
 
 @pytest.fixture
 def report(request: pytest.FixtureRequest, postgresql: Postgresql) -> Report:
-    """Compares the ledgers with the database, and adds a line of counts to the table that is printed at the end."""
+    """Verifies a load's ledgers, and adds its counts as a row to the table that is printed after the tests."""
 
     def add(load: Load, fault: float = 0, back: float = 0) -> None:
         try:

@@ -1,4 +1,4 @@
-"""Server processes that die, and instances that are restarted in turn."""
+"""Workers that are killed, and instances that are restarted in turn."""
 
 import os
 import signal
