@@ -130,11 +130,13 @@ class Postgresql(Service):
 @contextmanager
 def temporary_postgresql() -> Iterator[Path]:
     """Runs a server for the tests while the context lasts; yields the folder of its socket and its log."""
-    with (
-        tempfile.TemporaryDirectory(prefix="pg-") as folder,
-        Postgresql(Path(folder), port=DEFAULT_PORT, log_statement="all") as postgresql,
-    ):
-        yield postgresql.folder
+    with tempfile.TemporaryDirectory(prefix="pg-") as folder:
+        postgresql = Postgresql(Path(folder), port=DEFAULT_PORT, log_statement="all").start()
+        try:
+            yield postgresql.folder
+        finally:
+            # Ctrl-C on a terminal ends the server, too, so that it may not run any more.
+            postgresql.terminate()
 
 
 if __name__ == "__main__":
