@@ -1,4 +1,4 @@
-"""Who is asking: the `sub` of a JWT that Better Auth signed. There is no user table."""
+"""Authentication by a JWT of Better Auth. Its `sub` is the user, and there is no user table."""
 
 import logging
 from typing import Any
