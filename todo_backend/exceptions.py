@@ -1,9 +1,9 @@
 """What every error looks like: `{"detail": "<a sentence>"}` in JSON, whatever `Accept` and `DEBUG` say."""
 
+import json
 import logging
 from typing import Any
 
-import orjson
 from django.db import DatabaseError, InterfaceError, InternalError, OperationalError, ProgrammingError, connection
 from django.http import Http404, HttpResponse
 from rest_framework import status
@@ -15,6 +15,9 @@ logger = logging.getLogger(__name__)
 
 # Seconds after which a client may repeat a request that the database could not answer.
 RETRY_AFTER = 2
+
+# It escapes a lone surrogate, which a claim of a token may contain and orjson refuses.
+encoder = json.JSONEncoder(separators=(",", ":"))
 
 
 class LengthRequired(APIException):
@@ -53,9 +56,7 @@ class ErrorResponse(HttpResponse):
         reason: str | None = None,
         **members: object,
     ) -> None:
-        # A claim of a token may contain a lone surrogate, which UTF-8 cannot encode.
-        printable = detail.encode(errors="backslashreplace").decode()
-        content = orjson.dumps({"detail": printable, **members})
+        content = encoder.encode({"detail": detail, **members})
         super().__init__(content, status=status_code, headers=headers, content_type="application/json")
         self.reason = reason
 
