@@ -206,6 +206,8 @@ class Task(models.Model):
     updated_at = models.DateTimeField(db_default=Now(), editable=False)
     idempotency_key = models.TextField(null=True, editable=False)  # noqa: DJ001  only what is not null is unique
 
+    API_FIELDS = FIELDS
+
     objects = TaskQuerySet.as_manager()
 
     class Meta:
