@@ -11,7 +11,7 @@ from drf_spectacular.utils import (
     extend_schema_view,
 )
 
-from .models import IDEMPOTENCY_KEY
+from .models import IDEMPOTENCY_KEY, MODEL_FIELDS, Task
 from .serializers import StrictCharField, TaskListParameters, TaskSerializer, ToggleSerializer
 
 # Patterns of the texts that a request may send. The second has a character that is no white space, neither for Python
@@ -20,11 +20,10 @@ ANY_TEXT = r"^[^\x00]*$"
 NOT_BLANK = r"^[^\x00]*[^\s\x00\x1c-\x1f\x85\ufeff][^\x00]*$"
 
 CREATED = {
+    **{name: MODEL_FIELDS[name].get_default() for name in Task.API_FIELDS},
     "id": 7,
     "user_id": "KOGJWRsyXPQEYxPzaZAekKcFJsiHcOx7",
     "title": "Buy milk",
-    "description": None,
-    "completed": False,
     "created_at": "2026-02-07T09:30:00.123456Z",
     "updated_at": "2026-02-07T09:30:00.123456Z",
 }

