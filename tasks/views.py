@@ -2,7 +2,8 @@ import re
 from typing import Any, cast
 
 import orjson
-from django.http import HttpResponse
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 from django.urls import reverse
 from rest_framework import status
 from rest_framework.decorators import action
@@ -32,6 +33,16 @@ class TaskViewSet(GenericViewSet[Task]):
     serializer_class = TaskSerializer
     lookup_value_converter = "task_id"
     http_method_names = ["get", "head", "post", "put", "patch", "delete"]
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        """Lets go of the answer, which may be a long list.
+
+        A view refers to itself by the handlers that Django REST Framework sets on it, so whatever it has waits for the
+        garbage collector: a worker grew by 222 MB over 100 lists of 10 000 tasks.
+        """
+        response = super().dispatch(request, *args, **kwargs)
+        del self.response
+        return response
 
     def get_queryset(self) -> TaskQuerySet:
         return Task.objects.for_user(cast(str, self.request.user.pk))

@@ -20,6 +20,9 @@ class BetterAuthAuthentication(JWTStatelessUserAuthentication):
     verified now.
     """
 
+    def __init__(self) -> None:
+        """The base class looks up a user model here, and a stateless user has none."""
+
     def authenticate_header(self, request: Request) -> str:
         token_sent = self.get_raw_token(self.get_header(request) or b"")
         return 'Bearer error="invalid_token"' if token_sent else "Bearer"
