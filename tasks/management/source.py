@@ -1,7 +1,7 @@
 # ruff: noqa: S608  Names in statements are quoted.
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import dj_database_url
@@ -15,7 +15,7 @@ from tasks.management.errors import one_line_errors
 from tasks.models import Task
 
 BATCH_SIZE = 1000
-FIELDS = {field.name: field for field in Task._meta.concrete_fields if field.name in Task.API_FIELDS}
+FIELDS = {name: cast("models.Field[Any, Any]", Task._meta.get_field(name)) for name in Task.API_FIELDS}
 
 Row = dict[str, Any]
 

@@ -49,7 +49,8 @@ class Command(BaseCommand):
     def import_from(self, source: Source, *, dry_run: bool) -> None:
         read = imported = left = 0
         if source.missing:
-            self.stdout.write(f"{source.table} has no {', '.join(source.missing)}: each task gets the default.")
+            columns = ", ".join(source.missing)
+            self.stderr.write(f"{source.table} has no {columns}: each task gets the default.", self.style.WARNING)
         if not dry_run:
             advance_sequence(source.highest_id_up_to(HIGHEST_ID))
         with tqdm(total=source.count, unit="task", disable=None) as progress:
