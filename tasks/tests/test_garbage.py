@@ -2,11 +2,12 @@
 
 import gc
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 from django.core.handlers.wsgi import WSGIHandler
 from django.test import RequestFactory
+
+from testing.client import UserClient
 
 pytestmark = pytest.mark.django_db
 
@@ -37,7 +38,7 @@ def collector() -> Iterator[None]:
     ],
 )
 def test_a_request_leaves_nothing_to_the_collector(
-    method: str, path: str, body: bytes, status: int, ada: Any, collector: None
+    method: str, path: str, body: bytes, status: int, ada: UserClient, collector: None
 ) -> None:
     handler = WSGIHandler()
     handler.load_middleware()

@@ -16,7 +16,7 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 
 from tasks.models import Task
-from testing.client import User
+from testing.client import UserClient
 from testing.processes import (
     database_url,
     empty_postgresql,
@@ -155,7 +155,7 @@ def test_every_field_is_kept_and_every_link(times: str, existing: Existing, rows
             row[name] = datetime.fromisoformat(row[name]).replace(tzinfo=UTC)
     assert rows() == [{**row, "idempotency_key": None} for row in expected]
     for row in expected:
-        task = User(row["user_id"])("GET", f"/api/tasks/{row['id']}").json()
+        task = UserClient(row["user_id"])("GET", f"/api/tasks/{row['id']}").json()
         assert task == {
             **row,
             "created_at": row["created_at"].isoformat(timespec="microseconds").replace("+00:00", "Z"),
@@ -163,7 +163,7 @@ def test_every_field_is_kept_and_every_link(times: str, existing: Existing, rows
         }
 
 
-def test_run_again_it_adds_what_is_new_and_leaves_what_is_here(existing: Existing, ada: User, rows: Any) -> None:
+def test_run_again_it_adds_what_is_new_and_leaves_what_is_here(existing: Existing, ada: UserClient, rows: Any) -> None:
     existing.make()
     existing.add(id=3)
     existing.add(id=4)
@@ -179,7 +179,7 @@ def test_run_again_it_adds_what_is_new_and_leaves_what_is_here(existing: Existin
     assert [row for row in rows() if row["id"] in (3, 4)] == before
 
 
-def test_a_task_that_is_made_later_gets_an_id_of_its_own(existing: Existing, ada: User, rows: Any) -> None:
+def test_a_task_that_is_made_later_gets_an_id_of_its_own(existing: Existing, ada: UserClient, rows: Any) -> None:
     existing.make()
     existing.add(id=1)
     existing.add(id=40)
@@ -193,7 +193,7 @@ def test_a_task_that_is_made_later_gets_an_id_of_its_own(existing: Existing, ada
     assert [row["id"] for row in rows()] == [1, 40, 42, 43]
 
 
-def test_ids_of_new_tasks_never_go_back(existing: Existing, ada: User) -> None:
+def test_ids_of_new_tasks_never_go_back(existing: Existing, ada: UserClient) -> None:
     for _ in range(3):
         last = ada.task()
         ada("DELETE", f"/api/tasks/{last['id']}")
@@ -203,7 +203,7 @@ def test_ids_of_new_tasks_never_go_back(existing: Existing, ada: User) -> None:
     assert ada.task()["id"] == last["id"] + 1
 
 
-def test_a_task_that_is_made_meanwhile_takes_no_id_of_the_rest(existing: Existing, ada: User, rows: Any) -> None:
+def test_a_task_that_is_made_meanwhile_takes_no_id_of_the_rest(existing: Existing, ada: UserClient, rows: Any) -> None:
     existing.make()
     existing.add_many(1, 1500)
     made = []
@@ -344,7 +344,9 @@ def test_rows_that_do_not_fit_are_found_among_thousands(existing: Existing, rows
     assert import_from(existing.url)[0][-1:] == summary(0, 2491, 9)
 
 
-def test_a_dry_run_says_what_would_happen_and_leaves_all_as_it_was(existing: Existing, ada: User, rows: Any) -> None:
+def test_a_dry_run_says_what_would_happen_and_leaves_all_as_it_was(
+    existing: Existing, ada: UserClient, rows: Any
+) -> None:
     ada.task()
     last = ada.task()["id"]
     before = rows()
@@ -358,14 +360,16 @@ def test_a_dry_run_says_what_would_happen_and_leaves_all_as_it_was(existing: Exi
     assert ada.task()["id"] == last + 1
 
 
-def test_an_empty_table_is_imported(existing: Existing, ada: User) -> None:
+def test_an_empty_table_is_imported(existing: Existing, ada: UserClient) -> None:
     existing.make()
     assert import_from(existing.url) == (summary(0, 0, 0), "")
     assert ada.task()["id"] == 1
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
-def test_ended_halfway_and_run_again_it_comes_to_the_same(how: int, existing: Existing, ada: User, rows: Any) -> None:
+def test_ended_halfway_and_run_again_it_comes_to_the_same(
+    how: int, existing: Existing, ada: UserClient, rows: Any
+) -> None:
     existing.make(strict=False)
     existing.add_many(1, 2000)
     # Their reasons fill the pipe, which is not read, so that the process never gets further.
@@ -514,7 +518,7 @@ def test_a_name_that_is_not_utf_8_is_one_line(existing: Existing) -> None:
     assert "\n" not in error
 
 
-def test_the_last_ids_there_are_stay_free(existing: Existing, ada: User, rows: Any) -> None:
+def test_the_last_ids_there_are_stay_free(existing: Existing, ada: UserClient, rows: Any) -> None:
     existing.execute(DDL[existing.vendor].replace("id SERIAL", "id BIGINT"))
     existing.add(id=2**62)
     existing.add(id=2**63 - 1)
@@ -550,7 +554,7 @@ def test_rows_without_an_id_are_not_passed_over_in_silence(existing: Existing, r
     )
 
 
-def test_the_own_table_is_refused(ada: User, rows: Any) -> None:
+def test_the_own_table_is_refused(ada: UserClient, rows: Any) -> None:
     ada.task()
     before = rows()
     assert import_from(database_url(), "--table", "tasks_task") == ([], '"tasks_task" is this backend\'s own table.')

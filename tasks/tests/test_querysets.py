@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tasks.models import Task, TaskQuerySet
+from testing.client import Rows
 
 pytestmark = pytest.mark.django_db
 
@@ -61,14 +62,14 @@ def test_another_order_and_a_slice_are_another_statement(adas: TaskQuerySet) -> 
     assert titles(adas.as_json()) == "bac"
 
 
-def test_none_are_no_tasks(adas: TaskQuerySet, rows: Any) -> None:
+def test_none_are_no_tasks(adas: TaskQuerySet, rows: Rows) -> None:
     before = rows()
     for none in (adas.none(), adas.filter(pk__in=[])):
         assert (none.as_json(), none.toggle_returning(), none.delete_at_once()) == ([], [], 0)
     assert rows() == before
 
 
-def test_a_slice_is_neither_changed_nor_deleted(adas: TaskQuerySet, rows: Any) -> None:
+def test_a_slice_is_neither_changed_nor_deleted(adas: TaskQuerySet, rows: Rows) -> None:
     before = rows()
     with pytest.raises(TypeError, match="slice"):
         adas[:1].update_returning(title="x")
@@ -81,7 +82,7 @@ def test_what_is_pickled_is_what_was_asked_for(adas: TaskQuerySet) -> None:
     assert [task.title for task in pickle.loads(pickle.dumps(adas))] == ["b", "a", "c"]
 
 
-def test_a_change_is_of_what_is_asked_for_and_of_nothing_else(adas: TaskQuerySet, rows: Any) -> None:
+def test_a_change_is_of_what_is_asked_for_and_of_nothing_else(adas: TaskQuerySet, rows: Rows) -> None:
     assert titles(adas.filter(title__in="ac").update_returning(description="x")) in ("ac", "ca")
     assert titles(adas.matching(title="b").toggle_returning()) == "b"
     assert adas.matching(title="c").delete_at_once() == 1
@@ -94,7 +95,7 @@ def test_a_change_is_of_what_is_asked_for_and_of_nothing_else(adas: TaskQuerySet
     ]
 
 
-def test_a_value_is_never_a_part_of_the_statement(rows: Any) -> None:
+def test_a_value_is_never_a_part_of_the_statement(rows: Rows) -> None:
     for value in ["%(completed)s", "%s", "%", "%%", ":title", "'; DROP TABLE tasks_task; --", "\\'", '"', "$1", "{}"]:
         task = json.loads(Task.objects.create_once(user_id=value, title=value, description=value))
         [updated] = Task.objects.for_user(value).matching(title=value).update_returning(description=value * 2)

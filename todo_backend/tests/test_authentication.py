@@ -8,6 +8,7 @@ import pytest
 from django.test import Client
 
 from tasks.models import WHITE_SPACE
+from testing.client import UserClient
 from testing.tokens import HEADER, base64url, claims, sign, token
 from todo_backend import tokens
 
@@ -246,10 +247,12 @@ def test_the_longest_accepted_token_has_8192_bytes() -> None:
             assert get(f"Bearer {raw_token}").status_code == (200 if len(raw_token) == 8192 else 401)
 
 
+@pytest.mark.sqlite
+@pytest.mark.postgresql
 @pytest.mark.parametrize(
     "user_id", ["1", "a" * 255, "KOGJWRsyXPQEYxPzaZAekKcFJsiHcOx7", "auth0|x/y", " ada ", "😀", "a'; --", "%00"]
 )
-def test_the_user_is_the_sub_as_it_is(user_id: str, ada: Any) -> None:
+def test_the_user_is_the_sub_as_it_is(user_id: str, ada: UserClient) -> None:
     ada.task()
     response = Client().post(
         "/api/tasks", {"title": "x"}, "application/json", headers={"Authorization": f"Bearer {token(user_id)}"}

@@ -4,6 +4,8 @@ import pytest
 from django.db import OperationalError, connection
 from django.test import Client
 
+pytestmark = [pytest.mark.sqlite, pytest.mark.postgresql]
+
 ANY_HOST = {"Host": "10.1.2.3:8000"}
 
 

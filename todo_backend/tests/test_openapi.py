@@ -8,6 +8,7 @@ from django.db import OperationalError
 from django.test import Client
 
 from tasks.models import Task
+from testing.client import UserClient
 from testing.failures import UNKNOWN, fail_with
 from testing.tokens import claims, sign, token
 from todo_backend.openapi import SchemaGenerator
@@ -115,11 +116,13 @@ TEXTS = [
 ]
 
 
+@pytest.mark.sqlite
+@pytest.mark.postgresql
 @pytest.mark.django_db
 @pytest.mark.parametrize("operation_id", ["createTask", "updateTask", "patchTask"])
 @pytest.mark.parametrize("field", ["title", "description"])
 def test_the_schema_takes_the_texts_that_the_api_takes_and_no_other(
-    operation_id: str, field: str, operations: Any, document: Any, ada: Any
+    operation_id: str, field: str, operations: Any, document: Any, ada: UserClient
 ) -> None:
     method, path, operation = operations[operation_id]
     path = path.format(id=ada.task()["id"])
@@ -142,7 +145,9 @@ def examples(described: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     "operation_id", ["listTasks", "createTask", "getTask", "updateTask", "patchTask", "toggleTask"]
 )
-def test_examples_of_answers_are_real_answers(operation_id: str, operations: Any, document: Any, ada: Any) -> None:
+def test_examples_of_answers_are_real_answers(
+    operation_id: str, operations: Any, document: Any, ada: UserClient
+) -> None:
     method, path, operation = operations[operation_id]
     [answers] = [examples(operation["responses"][status]) for status in operation["responses"] if status < "3"]
     bodies = examples(operation["requestBody"]) if "requestBody" in operation else dict.fromkeys(answers)
@@ -165,7 +170,7 @@ def test_examples_of_answers_are_real_answers(operation_id: str, operations: Any
         assert real == example
 
 
-def ask_with(ada: Any, raw_token: str) -> Any:
+def ask_with(ada: UserClient, raw_token: str) -> Any:
     return ada("GET", "/api/tasks", Authorization=f"Bearer {raw_token}")
 
 
@@ -209,7 +214,7 @@ WITH_PUBLISHED_KEYS = [("Unauthorized", "issuer"), ("Unauthorized", "audience"),
 @pytest.mark.django_db
 @pytest.mark.parametrize(("name", "example"), PROVOKE)
 def test_an_example_of_an_error_is_a_real_answer(
-    name: str, example: str, operations: Any, document: Any, ada: Any, settings: Any
+    name: str, example: str, operations: Any, document: Any, ada: UserClient, settings: Any
 ) -> None:
     if (name, example) in WITH_PUBLISHED_KEYS:
         for setting, value in PUBLISHING.items():

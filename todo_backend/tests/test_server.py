@@ -50,6 +50,8 @@ def either_address(request: pytest.FixtureRequest) -> Any:
     return request.getfixturevalue(request.param)
 
 
+@pytest.mark.sqlite
+@pytest.mark.postgresql
 def test_a_task_from_its_making_to_its_end(address: str) -> None:
     status, headers, task = request(address, "POST", "/api/tasks", json.dumps({"title": "é 😀"}), **JSON)
     assert (status, task["title"], task["user_id"]) == (201, "é 😀", "ada")
@@ -68,6 +70,8 @@ def test_a_task_from_its_making_to_its_end(address: str) -> None:
     assert request(address, "DELETE", one)[0::2] == (404, {"detail": "Not found."})
 
 
+@pytest.mark.sqlite
+@pytest.mark.postgresql
 def test_what_it_says_at_the_start(address: str, log: Path, database_url: str) -> None:
     [line] = [line for line in log.read_text().splitlines() if "todo_backend.startup" in line]
     host = database_url.removeprefix("sqlite:///")
@@ -80,6 +84,8 @@ def test_what_it_says_at_the_start(address: str, log: Path, database_url: str) -
     assert "Pending migrations: none." in line
 
 
+@pytest.mark.sqlite
+@pytest.mark.postgresql
 @pytest.mark.parametrize("log_format", ["text", "json"])
 def test_its_log_has_each_request_once_and_nothing_private(log_format: str, database_url: str, tmp_path: Path) -> None:
     assert manage("migrate", DATABASE_URL=database_url).returncode == 0
@@ -228,6 +234,8 @@ def test_the_document_is_the_same_for_all_who_ask_at_the_start(tmp_path: Path, d
     assert answers == [(200, answers[0][1])] * 16
 
 
+@pytest.mark.sqlite
+@pytest.mark.postgresql
 def test_many_clients_at_once_are_served(address: str) -> None:
     """On SQLite, too, where one writes at a time and the others wait."""
     task = request(address, "POST", "/api/tasks", '{"title": "x"}', **JSON)[2]
@@ -244,6 +252,8 @@ def unusable_url(folder: Path) -> str:
     return f"postgresql://todo:private-password@127.0.0.1:{free_port()}/todo"
 
 
+@pytest.mark.sqlite
+@pytest.mark.postgresql
 def test_without_its_database_it_lives_and_says_503(tmp_path: Path) -> None:
     log = tmp_path / "log"
     with server(log, DATABASE_URL=unusable_url(tmp_path)) as address:
@@ -258,6 +268,8 @@ def test_without_its_database_it_lives_and_says_503(tmp_path: Path) -> None:
     assert "private-password" not in log.read_text()
 
 
+@pytest.mark.sqlite
+@pytest.mark.postgresql
 def test_before_migrate_it_says_503_and_the_log_says_what_to_run(tmp_path: Path) -> None:
     log = tmp_path / "log"
     if connection.vendor == "sqlite":
