@@ -15,6 +15,7 @@ from .servers import PASSWORD, Backend, Postgresql, get, stable_port
 WRONG_PASSWORD = "wr@ng/" + PASSWORD[::-1]
 
 
+@pytest.mark.requirement("FR-010")
 def test_an_address_as_neon_shows_it_works(postgresql: Postgresql, direct: Backend, report: Report) -> None:
     """`migrate` was run with it, too. libpq refuses what is without TLS, SCRAM and the binding of one to the other."""
     assert postgresql.url().endswith("/todo?sslmode=require&channel_binding=require")
@@ -52,6 +53,7 @@ def full() -> Iterator[int]:
         yield int(listener.getsockname()[1])
 
 
+@pytest.mark.requirement("SC-004")
 @pytest.mark.parametrize("address", [refusing, silent, full])
 def test_a_database_that_cannot_be_reached_is_503(
     address: Callable[[], AbstractContextManager[int]],

@@ -5,6 +5,8 @@ import signal
 import time
 from pathlib import Path
 
+import pytest
+
 from .conftest import Report
 from .load import Load, Outcome
 from .servers import Backend, Haproxy, Postgresql, get, is_running, wait_until
@@ -32,6 +34,7 @@ def test_a_worker_that_dies_is_replaced_and_costs_what_it_did(
     assert counts[Outcome.ANSWERED] == len(load.records) - counts[Outcome.LOST]
 
 
+@pytest.mark.requirement("SC-004")
 def test_two_instances_restarted_in_turn_lose_no_request(postgresql: Postgresql, folder: Path, report: Report) -> None:
     a, b = Backend(folder, postgresql.url()), Backend(folder, postgresql.url())
     with a, b, Haproxy(folder, a, b) as balancer, Load(balancer) as load:

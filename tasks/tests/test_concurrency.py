@@ -31,6 +31,7 @@ def at_once(client: Callable[..., Response], *requests: tuple[Any, ...]) -> list
         return list(pool.map(call, requests))
 
 
+@pytest.mark.requirement("FR-013")
 @pytest.mark.parametrize("round_number", range(ROUNDS))
 def test_fifty_toggles_at_once_lose_none(round_number: int, ada: UserClient, rows: Rows) -> None:
     task = ada.task(completed=bool(round_number % 2))
@@ -44,6 +45,7 @@ def test_fifty_toggles_at_once_lose_none(round_number: int, ada: UserClient, row
     assert rows()[0]["completed"] == (task["completed"] if count % 2 == 0 else not task["completed"])
 
 
+@pytest.mark.requirement("FR-004")
 @pytest.mark.parametrize("method", ["PUT", "PATCH"])
 def test_a_title_and_a_toggle_at_once_are_both_kept(method: str, ada: UserClient, rows: Rows) -> None:
     for _ in range(ROUNDS):

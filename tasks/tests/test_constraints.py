@@ -24,6 +24,7 @@ REFUSED: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
+@pytest.mark.requirement("FR-002")
 @pytest.mark.parametrize(("constraint", "values"), REFUSED)
 def test_a_named_constraint_refuses(constraint: str, values: dict[str, Any], ada: UserClient, rows: Rows) -> None:
     task = ada.task()

@@ -17,6 +17,7 @@ NUL = "Null characters are not allowed."
 SURROGATE = "Surrogate characters are not allowed: U+D800."
 
 
+@pytest.mark.requirement("FR-002", "FR-009")
 def test_a_task_is_made_and_shown_as_it_is_in_the_database(ada: UserClient, rows: Rows) -> None:
     before = datetime.now(UTC) - timedelta(seconds=1)
     response = ada("POST", "/api/tasks", {"title": "Buy milk", "description": "2 %", "completed": True})
@@ -51,6 +52,7 @@ def test_description_is_null_and_completed_false_by_default(ada: UserClient, row
     assert [(row["description"], row["completed"]) for row in rows()] == [(None, False)]
 
 
+@pytest.mark.requirement("SC-005")
 def test_times_have_six_digits_of_fraction_and_z(ada: UserClient) -> None:
     task = ada.task()
     for name in ("created_at", "updated_at"):
@@ -72,6 +74,7 @@ TITLES = {
 }
 
 
+@pytest.mark.requirement("FR-002")
 @pytest.mark.parametrize(("sent", "kept"), TITLES.values(), ids=TITLES.keys())
 def test_a_title_that_fits_is_kept_trimmed(sent: str, kept: str, ada: UserClient, rows: Rows) -> None:
     assert ada.task(title=sent)["title"] == kept
@@ -81,6 +84,7 @@ def test_a_title_that_fits_is_kept_trimmed(sent: str, kept: str, ada: UserClient
 DESCRIPTIONS = [None, "", " ", "x" * 1000, "😀" * 1000, "  kept\r\nas sent\t", "\u0001"]
 
 
+@pytest.mark.requirement("FR-002")
 @pytest.mark.parametrize("description", DESCRIPTIONS)
 def test_a_description_is_kept_as_sent(description: str | None, ada: UserClient, rows: Rows) -> None:
     assert ada.task(description=description)["description"] == description
@@ -126,6 +130,7 @@ REFUSED: dict[str, tuple[Any, dict[str, str]]] = {
 }
 
 
+@pytest.mark.requirement("FR-002", "FR-008", "SC-006")
 @pytest.mark.parametrize(("body", "errors"), REFUSED.values(), ids=REFUSED.keys())
 def test_what_does_not_fit_is_422_under_every_offending_field_and_reaches_no_table(
     body: Any, errors: dict[str, str], ada: UserClient, rows: Rows, django_assert_num_queries: Any
@@ -148,6 +153,7 @@ def test_without_a_body_the_title_is_missing(ada: UserClient, rows: Rows) -> Non
     assert rows() == []
 
 
+@pytest.mark.requirement("FR-006")
 def test_read_only_and_unknown_fields_are_ignored(ada: UserClient, rows: Rows) -> None:
     task = ada.task(
         id=77, user_id="bob", created_at="2000-01-01T00:00:00Z", updated_at="x", owner=[1], priority={"a": None}

@@ -7,6 +7,7 @@ from testing.client import Rows, UserClient
 pytestmark = pytest.mark.django_db
 
 
+@pytest.mark.requirement("FR-005", "FR-009")
 def test_the_task_is_gone_and_no_other(ada: UserClient, bob: UserClient, rows: Rows) -> None:
     ada.task()
     task = ada.task()
@@ -17,6 +18,7 @@ def test_the_task_is_gone_and_no_other(ada: UserClient, bob: UserClient, rows: R
     assert rows() == [row for row in before if row["id"] != task["id"]]
 
 
+@pytest.mark.requirement("FR-005")
 def test_a_second_time_it_is_not_found(ada: UserClient) -> None:
     task = ada.task()
     ada("DELETE", f"/api/tasks/{task['id']}")
@@ -25,6 +27,7 @@ def test_a_second_time_it_is_not_found(ada: UserClient) -> None:
         assert (response.status_code, response.content) == (404, b'{"detail":"Not found."}')
 
 
+@pytest.mark.requirement("FR-005")
 @pytest.mark.parametrize("path", ["/api/tasks", "/api/tasks/", "/api/ada/tasks", "/api", "/api/"])
 def test_nothing_deletes_more_than_one_task(path: str, ada: UserClient, rows: Rows) -> None:
     ada.task()

@@ -28,6 +28,7 @@ def test_an_empty_body_that_says_it_is_json_is_no_body(ada: UserClient) -> None:
     assert response.json() == task
 
 
+@pytest.mark.requirement("FR-006", "SC-003")
 @pytest.mark.parametrize("suffix", ["", "/complete"])
 @pytest.mark.parametrize("method", METHODS)
 def test_a_task_of_another_user_is_not_found_and_stays(

@@ -11,6 +11,7 @@ def create(user: UserClient, key: str, title: str = "Buy milk") -> Any:
     return user("POST", "/api/tasks", {"title": title}, **{"Idempotency-Key": key})
 
 
+@pytest.mark.requirement("FR-002")
 @pytest.mark.parametrize(
     "key", ["7", "x" * 255, "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~", "8e03978e-40d5-43e8-bc93-6894a57f9324"]
 )

@@ -18,6 +18,7 @@ def tasks(ada: UserClient, bob: UserClient) -> list[dict[str, Any]]:
     return made
 
 
+@pytest.mark.requirement("FR-003", "SC-003")
 def test_the_users_tasks_newest_first_in_a_bare_array(ada: UserClient, tasks: list[Any]) -> None:
     response = ada("GET", "/api/tasks")
     assert response.status_code == 200
@@ -32,6 +33,7 @@ def test_a_user_without_tasks_gets_an_empty_array(tasks: list[Any]) -> None:
     assert UserClient("carol")("GET", "/api/tasks").content == b"[]"
 
 
+@pytest.mark.requirement("FR-003")
 def test_newest_is_by_creation_and_then_by_id(ada: UserClient, tasks: list[Any]) -> None:
     moment = Task.objects.get(pk=tasks[2]["id"]).created_at
     Task.objects.for_user("ada").update(created_at=moment)
@@ -44,6 +46,7 @@ def test_a_change_does_not_move_a_task(ada: UserClient, tasks: list[Any]) -> Non
     assert [task["title"] for task in ada("GET", "/api/tasks").json()] == ["third", "second", "changed"]
 
 
+@pytest.mark.requirement("FR-012")
 @pytest.mark.parametrize(
     ("query", "titles"),
     [
@@ -64,6 +67,7 @@ def test_the_status_filters_and_other_parameters_are_ignored(
     assert [task["title"] for task in response.json()] == titles
 
 
+@pytest.mark.requirement("FR-012")
 @pytest.mark.parametrize("status", ["", "done", "Pending", "all,pending", "true", "%00", "%ff", "%F0%9F%98%80", "[]"])
 def test_another_status_is_422(status: str, ada: UserClient, django_assert_num_queries: Any) -> None:
     with django_assert_num_queries(0):
@@ -74,6 +78,7 @@ def test_another_status_is_422(status: str, ada: UserClient, django_assert_num_q
     assert response.json()["detail"].endswith('" is not a valid choice.')
 
 
+@pytest.mark.requirement("FR-009")
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "FOO"])
 def test_other_methods_are_405_with_allow(method: str, ada: UserClient, tasks: list[Any], rows: Rows) -> None:
     before = rows()
@@ -89,6 +94,7 @@ def test_head_is_get_without_the_body(ada: UserClient, tasks: list[Any]) -> None
     assert (response.status_code, response.content) == (200, b"")
 
 
+@pytest.mark.requirement("FR-003")
 @pytest.mark.parametrize("query", ["", "?status=pending"])
 def test_a_list_is_one_statement_with_the_user_in_it(
     query: str, ada: UserClient, tasks: list[Any], django_assert_num_queries: Any

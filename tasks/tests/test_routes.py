@@ -12,6 +12,7 @@ pytestmark = pytest.mark.django_db
 ADDRESSES = ["/api/tasks", "/api/{user}/tasks"]
 
 
+@pytest.mark.requirement("FR-007")
 @pytest.mark.parametrize("slash", ["", "/"])
 @pytest.mark.parametrize("base", ADDRESSES)
 @pytest.mark.parametrize("user_id", ["ada", "a/b", "tasks", "a b", "ü😀", "..", "%2F", "?", "a/tasks/1"])
@@ -33,6 +34,7 @@ def test_every_operation_answers_at_every_address(user_id: str, base: str, slash
     assert rows() == []
 
 
+@pytest.mark.requirement("SC-002")
 @pytest.mark.parametrize("base", ADDRESSES)
 @pytest.mark.parametrize(
     ("method", "path", "body"),
@@ -57,6 +59,7 @@ def test_no_operation_is_done_without_a_token(
     assert rows() == before
 
 
+@pytest.mark.requirement("SC-003")
 @pytest.mark.parametrize("path_user", ["bob", "Ada", "ada%20", "ad", "adaa", "me", "undefined"])
 def test_another_user_in_the_path_is_403_before_anything_is_read_or_written(
     path_user: str, ada: UserClient, rows: Rows, django_assert_num_queries: Any

@@ -25,6 +25,7 @@ OPERATIONS: dict[str, tuple[Request, str]] = {
 }
 
 
+@pytest.mark.requirement("FR-006", "SC-003")
 @pytest.mark.parametrize(("request_", "pattern"), OPERATIONS.values(), ids=OPERATIONS.keys())
 def test_an_operation_is_one_statement_with_the_user_in_it(
     request_: Request, pattern: str, ada: UserClient, logged: Logged
@@ -39,6 +40,7 @@ def test_an_operation_is_one_statement_with_the_user_in_it(
     assert re.match(pattern.replace("{user}", user).replace("{id}", str(task["id"])), statements[0]), statements
 
 
+@pytest.mark.requirement("SC-002")
 def test_what_is_refused_asks_nothing_of_the_database(ada: UserClient, logged: Logged) -> None:
     task = ada.task()
     one = f"/api/tasks/{task['id']}"

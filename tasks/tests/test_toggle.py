@@ -18,6 +18,7 @@ NO_BODIES: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.requirement("FR-013")
 @pytest.mark.parametrize("arguments", NO_BODIES.values(), ids=NO_BODIES.keys())
 def test_without_a_value_it_flips(arguments: dict[str, Any], ada: UserClient, rows: Rows) -> None:
     ada.task(title="other")
@@ -35,6 +36,7 @@ def test_without_a_value_it_flips(arguments: dict[str, Any], ada: UserClient, ro
         assert response.json() == {**task, "completed": completed, "updated_at": written}
 
 
+@pytest.mark.requirement("FR-013")
 @pytest.mark.parametrize("completed", [True, False])
 def test_a_value_is_set_however_often_it_is_sent(completed: bool, ada: UserClient, rows: Rows) -> None:
     task = ada.task(completed=not completed)
@@ -44,6 +46,7 @@ def test_a_value_is_set_however_often_it_is_sent(completed: bool, ada: UserClien
         assert rows()[0]["completed"] is completed
 
 
+@pytest.mark.requirement("FR-008")
 @pytest.mark.parametrize("value", [None, 1, 0, "true", "yes", "", [], {}])
 def test_another_type_is_422_and_flips_nothing(
     value: Any, ada: UserClient, rows: Rows, django_assert_num_queries: Any

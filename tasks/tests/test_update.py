@@ -20,6 +20,7 @@ CHANGES = [
 ]
 
 
+@pytest.mark.requirement("FR-004")
 @pytest.mark.parametrize("change", CHANGES)
 def test_what_is_sent_changes_and_the_rest_stays(
     method: str, change: dict[str, Any], ada: UserClient, rows: Rows
@@ -38,6 +39,7 @@ def test_what_is_sent_changes_and_the_rest_stays(
     assert response.json() == {**task, **change, "updated_at": written}
 
 
+@pytest.mark.requirement("FR-004")
 @pytest.mark.parametrize("body", [{}, {"id": 5, "user_id": "bob", "created_at": "x", "updated_at": None, "other": [1]}])
 def test_nothing_sent_changes_nothing(method: str, body: Any, ada: UserClient, rows: Rows) -> None:
     task = ada.task(description="x")
@@ -78,6 +80,7 @@ REFUSED = [
 ]
 
 
+@pytest.mark.requirement("FR-008")
 @pytest.mark.parametrize(("body", "errors"), REFUSED)
 def test_what_does_not_fit_is_422_and_changes_nothing(
     method: str, body: Any, errors: Any, ada: UserClient, rows: Rows, django_assert_num_queries: Any

@@ -61,6 +61,7 @@ NOT_JSON = {
 }
 
 
+@pytest.mark.requirement("FR-008")
 @pytest.mark.parametrize("raw", NOT_JSON.values(), ids=NOT_JSON.keys())
 def test_a_body_that_is_not_json_is_400(
     raw: bytes, ada: UserClient, task: dict[str, Any], unchanged: None, django_assert_num_queries: Any
@@ -181,6 +182,7 @@ def test_a_content_length_of_5000_digits_is_too_large(ada: UserClient, task: dic
     assert response.status_code == 413
 
 
+@pytest.mark.requirement("FR-009")
 def test_the_first_error_that_applies_is_the_answer(task: dict[str, Any], unchanged: None, ada: UserClient) -> None:
     """One request with everything wrong, mended one thing at a time, in the contract's order."""
     wrong: dict[str, Any] = {

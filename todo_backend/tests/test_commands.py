@@ -33,6 +33,7 @@ def test_dev_token_prints_a_token_as_better_auth_shapes_one_alone_on_stdout() ->
     assert claims["iss"] == claims["aud"] == "http://localhost:3000"
 
 
+@pytest.mark.requirement("SC-007")
 @pytest.mark.django_db
 def test_dev_tokens_are_accepted(settings: Any) -> None:
     settings.BETTER_AUTH_SECRET = SECRET
@@ -79,6 +80,7 @@ def explained(raw_token: str | bytes, **variables: str) -> dict[str, str]:
     return {name: text.strip() for name, _, text in (line.partition(":") for line in result.stdout.splitlines())}
 
 
+@pytest.mark.requirement("SC-006")
 @pytest.mark.parametrize(
     ("raw_token", "variables", "lines"),
     [

@@ -34,6 +34,7 @@ def test_the_hosts_of_this_machine_are_allowed_by_default(host: str, ada: UserCl
     assert ada("GET", "/api/tasks", Host=host).status_code == 200
 
 
+@pytest.mark.requirement("SC-005")
 @pytest.mark.parametrize(
     "accept", ["text/html", "application/xml", "image/png", "x", "", "application/json;q=0", "*/*"]
 )
@@ -107,6 +108,7 @@ def test_what_a_shortcut_of_django_does_not_find_is_404(ada: UserClient) -> None
     assert (response.status_code, response.content) == (404, b'{"detail":"Not found."}')
 
 
+@pytest.mark.requirement("FR-011")
 @pytest.mark.parametrize(
     "error", [OperationalError("db at 10.0.0.7 is gone"), InterfaceError("connection already closed")]
 )
@@ -121,6 +123,7 @@ def test_a_database_that_fails_is_503_and_says_nothing_of_itself(
     assert int(response["Retry-After"]) > 0
 
 
+@pytest.mark.requirement("FR-011")
 @pytest.mark.parametrize("error", [ZeroDivisionError("secret of the house"), DataError("secret of the house")])
 @pytest.mark.parametrize(("method", "path", "body"), OPERATIONS)
 def test_an_error_of_ours_is_500_and_its_traceback_is_in_the_log_only(

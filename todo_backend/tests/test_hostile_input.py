@@ -94,6 +94,7 @@ def test_an_odd_target_or_header_gets_its_answer(address: str, head: bytes, stat
     assert answer(address, head)[0] == status
 
 
+@pytest.mark.requirement("FR-008")
 @pytest.mark.parametrize("method", [b"GET", b"PUT", b"DELETE"])
 @pytest.mark.parametrize(
     "path",
@@ -130,6 +131,7 @@ BODIES = [
 ]
 
 
+@pytest.mark.requirement("FR-008")
 @pytest.mark.parametrize(("head", "body", "status"), BODIES)
 def test_an_odd_body_gets_its_answer(address: str, head: bytes, body: bytes, status: int) -> None:
     assert answer(address, head, body)[0] == status

@@ -76,6 +76,7 @@ def assert_given_up(server: KeyServer) -> None:
 # Which tokens
 
 
+@pytest.mark.requirement("FR-001")
 @pytest.mark.parametrize("key", KEYS.values(), ids=KEYS.keys())
 def test_a_token_of_each_algorithm_is_accepted(key: SigningKey, server: KeyServer) -> None:
     response = Client().post(
@@ -175,6 +176,7 @@ def spellings(key: SigningKey) -> Iterator[bytes]:
     yield b""
 
 
+@pytest.mark.requirement("FR-001")
 @pytest.mark.parametrize("secret", ["", SECRET], ids=["no secret", "a secret"])
 @pytest.mark.parametrize("key", KEYS.values(), ids=KEYS.keys())
 def test_hs256_keyed_with_a_published_key_is_refused(

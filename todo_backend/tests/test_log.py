@@ -148,6 +148,7 @@ def refuse_while_refused(execute: Any, *args: Any) -> Any:
         raise ZeroDivisionError  # noqa: B904  so that the database's is its context and not its cause
 
 
+@pytest.mark.requirement("FR-011")
 @pytest.mark.sqlite
 @pytest.mark.postgresql
 @pytest.mark.parametrize("wrapper", [lambda execute, *args: execute(*args), refuse_while_refused])

@@ -32,6 +32,7 @@ def operations(document: Any) -> Any:
     }
 
 
+@pytest.mark.requirement("FR-007")
 def test_the_document_has_the_operations_of_the_contract_and_no_other(operations: Any) -> None:
     assert {name: (method, path) for name, (method, path, _) in operations.items()} == {
         "listTasks": ("GET", "/api/tasks"),
@@ -47,6 +48,7 @@ def test_the_document_has_the_operations_of_the_contract_and_no_other(operations
 ALWAYS = {400, 401, 411, 413, 500, 503}
 
 
+@pytest.mark.requirement("FR-009")
 def test_every_operation_has_its_answer_and_every_error_that_it_can_answer(operations: Any) -> None:
     statuses = {name: set(map(int, operation["responses"])) for name, (_, _, operation) in operations.items()}
     assert statuses == {
@@ -116,6 +118,7 @@ TEXTS = [
 ]
 
 
+@pytest.mark.requirement("FR-008")
 @pytest.mark.sqlite
 @pytest.mark.postgresql
 @pytest.mark.django_db
@@ -141,6 +144,7 @@ def examples(described: Any) -> dict[str, Any]:
     return {name: example["value"] for name, example in found.items()}
 
 
+@pytest.mark.requirement("SC-005")
 @pytest.mark.django_db
 @pytest.mark.parametrize(
     "operation_id", ["listTasks", "createTask", "getTask", "updateTask", "patchTask", "toggleTask"]
@@ -264,6 +268,7 @@ def test_the_introduction_says_what_a_frontend_has_to_know(document: Any) -> Non
         assert fact in document["info"]["description"]
 
 
+@pytest.mark.requirement("SC-002")
 def test_every_operation_wants_a_bearer_token(operations: Any, document: Any) -> None:
     [(name, scheme)] = document["components"]["securitySchemes"].items()
     assert "without `Bearer`" in scheme.pop("description")

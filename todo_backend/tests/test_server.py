@@ -50,6 +50,7 @@ def either_address(request: pytest.FixtureRequest) -> Any:
     return request.getfixturevalue(request.param)
 
 
+@pytest.mark.requirement("FR-007")
 @pytest.mark.sqlite
 @pytest.mark.postgresql
 def test_a_task_from_its_making_to_its_end(address: str) -> None:
@@ -84,6 +85,7 @@ def test_what_it_says_at_the_start(address: str, log: Path, database_url: str) -
     assert "Pending migrations: none." in line
 
 
+@pytest.mark.requirement("FR-011")
 @pytest.mark.sqlite
 @pytest.mark.postgresql
 @pytest.mark.parametrize("log_format", ["text", "json"])
@@ -234,6 +236,7 @@ def test_the_document_is_the_same_for_all_who_ask_at_the_start(tmp_path: Path, d
     assert answers == [(200, answers[0][1])] * 16
 
 
+@pytest.mark.requirement("SC-004")
 @pytest.mark.sqlite
 @pytest.mark.postgresql
 def test_many_clients_at_once_are_served(address: str) -> None:
@@ -252,6 +255,7 @@ def unusable_url(folder: Path) -> str:
     return f"postgresql://todo:private-password@127.0.0.1:{free_port()}/todo"
 
 
+@pytest.mark.requirement("SC-004")
 @pytest.mark.sqlite
 @pytest.mark.postgresql
 def test_without_its_database_it_lives_and_says_503(tmp_path: Path) -> None:
