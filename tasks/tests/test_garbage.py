@@ -1,4 +1,4 @@
-"""What a request makes is gone with it: a body or a long list does not wait for Python's collector."""
+"""A request leaves no reference cycles, so that a body or a long list does not wait for Python's collector."""
 
 import gc
 from collections.abc import Iterator
@@ -14,9 +14,12 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def collector() -> Iterator[None]:
-    """Comes only when it is called."""
+    """Collects only when it is called, and only what was made since: that takes a tenth of the time."""
     gc.disable()
+    gc.collect()
+    gc.freeze()
     yield
+    gc.unfreeze()
     gc.enable()
 
 

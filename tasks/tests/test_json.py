@@ -71,7 +71,7 @@ def test_answers_have_the_bytes_of_the_serializer(user: str) -> None:
     assert client("GET", "/api/tasks").content == as_serialized()
     assert client("GET", "/api/tasks?status=pending").content == as_serialized(completed=False)
     assert client("GET", "/api/tasks?status=completed").content == as_serialized(completed=True)
-    for pk in Task.objects.values_list("pk", flat=True)[:50]:
+    for pk in Task.objects.values_list("pk", flat=True)[:10]:
         for method, path, body in [
             ("GET", "", None),
             ("PATCH", "", {"description": f"{pk}\u2028%s"}),

@@ -232,22 +232,19 @@ def test_what_is_not_http_never_reaches_the_application(address: str, log: Path,
     assert log.stat().st_size == before
 
 
-def slowest(address: str, count: int = 10) -> float:
-    """The longest of some requests, in seconds."""
-    times = []
-    for _ in range(count):
-        start = time.monotonic()
+def assert_served(address: str) -> None:
+    """Other clients get their answers, each before `request` gives up waiting for it."""
+    for _ in range(10):
         assert request(address, "GET", "/api/tasks/0")[0] == 404
-        times.append(time.monotonic() - start)
-    return max(times)
 
 
 def test_no_content_type_takes_long_to_refuse(address: str) -> None:
+    """Parsing one of them would take 6 seconds."""
     start = time.monotonic()
     for name in [b"Content-Type: a/b", b"Content-Type: application/json", b"Content_Type: a/b"]:
         head = b"POST /api/tasks HTTP/1.1" + SIGNED + LENGTH + b"\r\n" + name + b";" * 400_000
         assert answer(address, head, BODY)[0] == 415
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < 5
 
 
 def test_slow_heads_hold_up_nobody(address: str) -> None:
@@ -256,7 +253,7 @@ def test_slow_heads_hold_up_nobody(address: str) -> None:
         for part in [GET[:20], GET[20:21], GET[21:22]]:
             for client in clients:
                 client.sendall(part)
-            assert slowest(address) < 2
+            assert_served(address)
         for client in clients:
             client.sendall(GET[22:] + b"\r\n\r\n")
         assert {client.recv(15) for client in clients} == {b"HTTP/1.1 200 OK"}
@@ -267,7 +264,7 @@ def test_slow_bodies_of_strangers_hold_up_nobody(address: str) -> None:
         for _ in range(40):
             client = stack.enter_context(closing(connect(address)))
             client.sendall(b"POST /api/tasks HTTP/1.1" + HOST + LENGTH + b"\r\n\r\n{")
-        assert slowest(address) < 2
+        assert_served(address)
 
 
 @pytest.mark.parametrize("read", [True, False], ids=["slowly", "not at all"])
@@ -282,7 +279,7 @@ def test_clients_that_do_not_read_hold_up_nobody(address: str, read: bool) -> No
             client.sendall((b"GET " + BUNDLE + b" HTTP/1.1" + HOST + b"\r\n\r\n") * 6)
             if read:
                 client.recv(1)
-        assert slowest(address) < 2
+        assert_served(address)
 
 
 def test_clients_that_leave_hold_up_nobody(address: str) -> None:
@@ -290,7 +287,7 @@ def test_clients_that_leave_hold_up_nobody(address: str) -> None:
         client = connect(address)
         client.sendall(POST + b"\r\nContent-Length: 100\r\n\r\n{")
         client.close()
-    assert slowest(address) < 2
+    assert_served(address)
 
 
 def test_a_preflight_needs_no_route(address: str) -> None:

@@ -22,8 +22,10 @@ CSS = b"drf_spectacular_sidecar/swagger-ui-dist/swagger-ui.css"
 
 @pytest.fixture(scope="module")
 def database_url(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """An empty database of the kind that the tests run on."""
-    return empty_database(tmp_path_factory.mktemp("database"))
+    """A migrated database of the kind that the tests run on."""
+    url = empty_database(tmp_path_factory.mktemp("database"))
+    assert manage("migrate", DATABASE_URL=url).returncode == 0
+    return url
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +35,6 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def address(database_url: str, log: Path) -> Iterator[str]:
-    assert manage("migrate", DATABASE_URL=database_url).returncode == 0
     with server(log, DATABASE_URL=database_url) as address:
         yield address
 
@@ -90,7 +91,6 @@ def test_what_it_says_at_the_start(address: str, log: Path, database_url: str) -
 @pytest.mark.postgresql
 @pytest.mark.parametrize("log_format", ["text", "json"])
 def test_its_log_has_each_request_once_and_nothing_private(log_format: str, database_url: str, tmp_path: Path) -> None:
-    assert manage("migrate", DATABASE_URL=database_url).returncode == 0
     log = tmp_path / "log"
     with server(log, DATABASE_URL=database_url, LOG_LEVEL="DEBUG", LOG_FORMAT=log_format) as address:
 
