@@ -23,9 +23,8 @@ SECRET = "a secret of a process, of 32 bytes or more"
 
 
 def environment(**variables: str) -> dict[str, str]:
-    """What every process needs, `PATH` and coverage's configuration included, and the variables; nothing of `.env`."""
+    """What every process needs and the variables; nothing of `.env`."""
     return {
-        **{name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")},
         "PATH": os.environ["PATH"],
         "PYTHON_DOTENV_DISABLED": "true",
         "PYTHONWARNINGS": "error",
@@ -59,8 +58,7 @@ def start_manage(*arguments: str, **variables: str) -> "subprocess.Popen[bytes]"
     return subprocess.Popen(
         [sys.executable, "manage.py", *arguments],
         cwd=settings.BASE_DIR,
-        # Not measured, because what interrupts it can leave coverage's own lock taken, and the process waiting for it.
-        env=environment(**variables, COVERAGE_PROCESS_CONFIG=""),
+        env=environment(**variables),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
