@@ -1,6 +1,6 @@
 """This project, the same API on FastAPI, and the floor, side by side: `python -m benchmarks --seconds 2 --rounds 5`.
 
-Prints Markdown. Exits with 1 where an answer is not what is expected, since nothing is worth measuring then.
+Prints Markdown. Exits with 1 if the servers' answers differ, or if one fails under load.
 """
 
 import argparse
@@ -12,11 +12,12 @@ from collections import defaultdict
 from contextlib import ExitStack
 from pathlib import Path
 
-from faults.servers import megabytes
+from testing.postgresql import Postgresql
+from testing.services import megabytes
 
 from . import chart, delay, parity, report, scale
 from .load import USERS, Operation, add, measure, operations
-from .servers import DelayProxy, Django, Fastapi, Floor, Postgresql, Server, share_cores
+from .servers import DelayProxy, Django, Fastapi, Floor, Server, make_database, round_trip, share_cores
 
 DELAYED = ["get", "list of 20", "create", "update", "toggle"]
 
@@ -24,7 +25,7 @@ DELAYED = ["get", "list of 20", "create", "update", "toggle"]
 def take_turns(
     postgresql: Postgresql, servers: list[Server], chosen: list[Operation], rounds: int, seconds: int, clients: int
 ) -> report.Rounds:
-    """Each operation on each server; another one begins each round, so that what disturbs one disturbs all."""
+    """Measures each operation on all servers, which start rounds in turn, so that a disturbance affects all of them."""
     measured: report.Rounds = defaultdict(list)
     for server in servers:
         for warming in chosen[:1]:
@@ -41,6 +42,18 @@ def take_turns(
     return measured
 
 
+def compare(servers: list[Server]) -> None:
+    """Exits with 1 if the answers of a server differ from those of the first."""
+    expected, *others = [[*parity.answers(parity.Client(server))] for server in servers]
+    for server, found in zip(servers[1:], others, strict=True):
+        different, unknown = parity.differences(expected, found)
+        if different:
+            sys.exit(f"{server.name} answers differently, so its throughput means nothing:\n" + "\n".join(different))
+        print(f"{server.name} gives the same answers as {servers[0].name}.", file=sys.stderr)
+        if unknown:
+            print(f"It has no {', '.join(sorted(unknown))}, which was not compared.", file=sys.stderr)
+
+
 class Benchmark:
     def __init__(self, folder: Path, arguments: argparse.Namespace) -> None:
         self.folder = folder
@@ -51,47 +64,47 @@ class Benchmark:
         self.operations = [one for one in operations(self.seconds) if one.name in only]
 
     def run(self) -> report.Results:
-        with Postgresql(self.folder) as self.postgresql:
+        # A vacuum during a round would disturb one server only; the benchmark vacuums between them.
+        self.postgresql = Postgresql(self.folder, listen_addresses="127.0.0.1", autovacuum="off")
+        with self.postgresql:
             for kind in (Django, Fastapi, Floor):
-                self.postgresql.make_database(kind.name)
+                make_database(self.postgresql, kind.name)
                 for user, count in USERS.items():
                     add(self.postgresql, kind.name, user, count)
                 self.postgresql.execute(kind.name, "VACUUM ANALYZE tasks_task")
             near, worker = self.near()
-            far, round_trip = self.far()
+            far, milliseconds = self.far()
             sizes = self.sizes()
             growth = scale.growth(self.folder, self.core, self.postgresql)
-            return report.Results(near, far, sizes, worker, growth, round_trip, self.rounds, self.seconds)
+            return report.Results(near, far, sizes, worker, growth, milliseconds, self.rounds, self.seconds)
 
     def start(self, stack: ExitStack, *kinds: type[Server], port: int | None = None) -> list[Server]:
-        urls = {kind: self.postgresql.url(kind.name, port) for kind in kinds}
-        return [stack.enter_context(kind(self.folder, self.core, urls[kind])) for kind in kinds]
+        urls = [self.postgresql.url(kind.name, port=port) for kind in kinds]
+        return [stack.enter_context(kind(self.folder, self.core, url)) for kind, url in zip(kinds, urls, strict=True)]
 
     def near(self) -> tuple[report.Rounds, float]:
-        """With the database on the same machine; and then the worker's memory in MB."""
+        """Measures with the database on this machine; returns the rounds and the worker's memory after them in MB."""
         with ExitStack() as stack:
             servers = self.start(stack, Django, Fastapi, Floor)
-            if different := parity.differences(servers):
-                sys.exit("These answers differ, so that there is nothing to compare:\n" + "\n".join(different))
+            compare(servers)
             if not self.rounds:
-                print("The answers are the same.")
                 sys.exit()
             rounds = take_turns(self.postgresql, servers, self.operations, self.rounds, self.seconds, 16)
             return rounds, megabytes(servers[0].worker())
 
     def far(self) -> tuple[report.Rounds, float]:
-        """With a database to which each round trip takes longer; and the milliseconds that one takes."""
+        """Measures with a database that is 20 ms away; returns the rounds and the time of a round trip in ms."""
         chosen = [one for one in self.operations if one.name in DELAYED]
         with ExitStack() as stack:
             proxy = stack.enter_context(DelayProxy(self.folder, self.postgresql.port))
-            round_trip = self.postgresql.round_trip(proxy.port)
-            assert 1 <= round_trip / (delay.DELAY * 1000) < 1.25, f"a round trip takes {round_trip:.1f} ms"
+            milliseconds = round_trip(self.postgresql.url("postgres", port=proxy.port))
+            assert 1 <= milliseconds / (delay.DELAY * 1000) < 1.25, f"a round trip takes {milliseconds:.1f} ms"
             servers = self.start(stack, Django, Fastapi, port=proxy.port)
             rounds = (self.rounds + 1) // 2
-            return take_turns(self.postgresql, servers, chosen, rounds, self.seconds, 50), round_trip
+            return take_turns(self.postgresql, servers, chosen, rounds, self.seconds, 50), milliseconds
 
     def sizes(self) -> report.Rounds:
-        """This project on a table, and on one a hundred times as large."""
+        """Measures this project on a table and on one a hundred times as large."""
         with ExitStack() as stack:
             servers: list[Server] = []
             for database in scale.USERS:
@@ -104,23 +117,20 @@ class Benchmark:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", nargs="+", metavar="OPERATION", help="such as get or 'list of 20'; else all")
+    parser.add_argument("--only", nargs="+", metavar="OPERATION", help="such as get or 'list of 20'; by default all")
     parser.add_argument("--rounds", type=int, default=5, help="0 to compare the answers only")
     parser.add_argument("--seconds", type=int, default=2, help="of each round of each operation and server")
-    parser.add_argument("--publish", action="store_true", help="write the figures and the chart into the README")
+    parser.add_argument("--publish", action="store_true", help="write the figures and the chart into docs/")
     arguments = parser.parse_args()
     os.environ["DJANGO_SETTINGS_MODULE"] = "testing.settings"
-    # Where PostgreSQL may enter, too, who does not run as root.
-    folder = Path(tempfile.mkdtemp(prefix="bench-"))
-    try:
+    with tempfile.TemporaryDirectory(prefix="bench-") as name:
+        folder = Path(name)
         results = Benchmark(folder, arguments).run()
         chart.draw(results.near, folder / "benchmark.svg")
         print(text := report.markdown(results))
         if arguments.publish:
             report.publish(text)
             shutil.copyfile(folder / "benchmark.svg", report.CHART)
-    finally:
-        shutil.rmtree(folder)
 
 
 if __name__ == "__main__":

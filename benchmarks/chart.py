@@ -1,4 +1,4 @@
-"""The throughput of the three as a picture that is read on a light and on a dark page."""
+"""A chart of the throughput of the three servers, readable on light and on dark pages."""
 
 from pathlib import Path
 from statistics import median
@@ -11,7 +11,7 @@ mpl.use("svg")
 
 from matplotlib import pyplot as plt
 
-# Text as text, ids that do not change by themselves, and no colour of the page's own.
+# Text stays text, ids are reproducible, and neither colour depends on the page's background.
 STYLE = {
     "svg.fonttype": "none",
     "svg.hashsalt": "benchmark",
@@ -27,7 +27,7 @@ SERVERS = {
 
 
 def draw(rounds: Rounds, file: Path) -> None:
-    """A row for each operation, on a logarithmic scale, since a list of 1000 is far from a refused token."""
+    """Draws a row for each operation, on a logarithmic scale, because their throughputs differ a hundredfold."""
     operations = names(rounds)
     rows = range(len(operations), 0, -1)
     with mpl.rc_context(STYLE):
@@ -38,7 +38,7 @@ def draw(rounds: Rounds, file: Path) -> None:
         for row, name in zip(rows, operations, strict=True):
             times = median(ratios(rounds, name, "throughput"))
             axes.annotate(
-                f"{times:.1f}×",  # noqa: RUF001  times
+                f"{times:.1f}×",  # noqa: RUF001  multiplication sign
                 (1.02, row),
                 xycoords=("axes fraction", "data"),
                 va="center",

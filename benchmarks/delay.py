@@ -1,15 +1,15 @@
-"""A TCP proxy that makes a server far: `python -m benchmarks.delay PORT TARGET` delays what clients send."""
+"""A TCP proxy that delays what clients send: `python -m benchmarks.delay PORT TARGET`."""
 
 import asyncio
 import sys
 from collections import deque
 
-# Seconds that it adds to each round trip
+# Added to each round trip, in seconds
 DELAY = 0.020
 
 
 class End(asyncio.Protocol):
-    """One end of a connection; `other` gets what arrives here, `delay` seconds later and in order."""
+    """One end of a connection. Data that arrives here is sent to `other`, in order and `delay` seconds later."""
 
     other: "End"
     transport: asyncio.Transport
@@ -36,7 +36,7 @@ class End(asyncio.Protocol):
             self.deliver()
 
     def deliver(self) -> None:
-        """Sends the oldest on, whichever timer came; nothing is the connection's end."""
+        """Sends the oldest data, because timers may fire in another order; empty data closes the connection."""
         data = self.waiting.popleft()
         if data:
             self.other.transport.write(data)

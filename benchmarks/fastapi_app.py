@@ -1,7 +1,7 @@
-"""The API on FastAPI, SQLModel and asyncpg, to the same contract and on the table that `manage.py migrate` makes.
+"""The same API on FastAPI, SQLModel and asyncpg, on the table that `manage.py migrate` makes.
 
-Written as FastAPI's own documentation has it. Of the contract only the order of errors differs: FastAPI parses a body
-before it asks for a token.
+It is written as FastAPI's documentation recommends. Only the order of errors differs from this project's: FastAPI
+parses a body before it checks the token.
 """
 
 import logging
@@ -44,7 +44,7 @@ REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 logger = logging.getLogger(__name__)
 
-# The database. As many connections as this project has by default: 16 threads, of which 15 may wait for it.
+# The database, with as many connections as this project has by default: 15 of its 16 threads may wait for it.
 
 engine = create_async_engine(
     make_url(os.environ["DATABASE_URL"]).set(drivername="postgresql+asyncpg"), pool_size=15, max_overflow=0
@@ -62,7 +62,7 @@ Title = Annotated[
     str, StringConstraints(strict=True, strip_whitespace=True, min_length=1, max_length=200, pattern=r"^[^\x00]*$")
 ]
 Description = Annotated[str, StringConstraints(strict=True, max_length=1000, pattern=r"^[^\x00]*$")]
-# Six digits always, where pydantic leaves out a fraction of zero.
+# Always six digits: pydantic leaves out a fraction of zero.
 Time = Annotated[
     datetime,
     PlainSerializer(lambda time: time.isoformat(timespec="microseconds")[:-6] + "Z", return_type=str, when_used="json"),
@@ -70,7 +70,7 @@ Time = Annotated[
 
 
 class Task(SQLModel, table=True):
-    """The table, and what is answered: with a model of its own for that, pydantic would copy each task first."""
+    """The table and the response model. With a response model of its own, pydantic would copy each task first."""
 
     __tablename__ = "tasks_task"
 
@@ -91,7 +91,7 @@ class TaskCreate(SQLModel):
 
 
 class TaskUpdate(SQLModel):
-    """What is not sent is not set, and null is none of the defaults' types."""
+    """A partial update. The defaults are not used; they only make the fields optional without allowing null."""
 
     title: Title = ""
     description: Description | None = None
@@ -102,7 +102,7 @@ class TaskToggle(SQLModel):
     completed: StrictBool = False
 
 
-# Who is asking, and with what
+# Authentication, and checks of the body
 
 
 def refuse(detail: str, header: str = 'Bearer error="invalid_token"') -> HTTPException:
@@ -149,7 +149,7 @@ Session = Annotated[AsyncSession, Depends(get_session)]
 User = Annotated[str, Depends(get_user)]
 IdempotencyKey = Annotated[str | None, Header(pattern=r"^[!-~]{1,255}$")]
 
-# The operations, each one statement
+# The operations, of one statement each
 
 
 class TaskId(Convertor[int]):
@@ -243,11 +243,11 @@ async def delete_task(pk: int, user: User, session: Session) -> Response:
     return Response(status_code=204)
 
 
-# What every answer has
+# What every answer needs, and errors
 
 
 class Around:
-    """The request's id, a line in the log, `Cache-Control`, paths with a trailing slash, and the limit of a body."""
+    """Middleware for the request id, the log, `Cache-Control`, paths with a trailing slash, and the limit of a body."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -279,7 +279,7 @@ class Around:
         return await app(scope, receive, send_and_log)
 
 
-# Django REST Framework's sentences for pydantic's types of errors
+# Django REST Framework's messages for the error types of pydantic
 SENTENCES = {
     "missing": "This field is required.",
     "model_attributes_type": "Invalid data. Expected a dictionary, but got {kind}.",
@@ -293,7 +293,7 @@ SENTENCES = {
 
 
 async def invalid(request: Request, exc: Exception) -> JSONResponse:
-    """400 for a body that is not JSON, 422 for one that does not fit."""
+    """Answers 400 to a body that is not JSON, and 422 to one that is not valid."""
     assert isinstance(exc, RequestValidationError)
     errors: dict[str, list[str]] = {}
     for error in exc.errors():

@@ -1,6 +1,6 @@
-"""The floor: the same work in a WSGI function with psycopg, hand-written SQL and no framework.
+"""The floor: the same API as a WSGI function with psycopg and SQL, without a framework.
 
-Nobody should write an API like this; it shows what Python, the server and the database cost by themselves.
+Nobody should write an API like this. It shows the cost of Python, the server and the database alone.
 """
 
 import binascii
@@ -33,7 +33,7 @@ CORS = [
 PATH = re.compile(r"/api/(?:(?P<user>.+)/)?tasks(?:/(?P<pk>[1-9][0-9]{0,18})(?P<toggle>/complete)?)?/?")
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
-# PostgreSQL writes the JSON, which costs this process least; a long list then waits for PostgreSQL's core.
+# PostgreSQL writes the JSON, which costs this process least. PostgreSQL's core then limits the long list.
 TEXT = "coalesce(to_json({0})::text, 'null')"
 TIME = """'"' || to_char({0} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') || '"'"""
 TEMPLATES = {"id": "{0}", "completed": "{0}", "created_at": TIME, "updated_at": TIME}
@@ -55,7 +55,7 @@ thread = local()
 
 
 class RequestError(Exception):
-    """An answer that is an error."""
+    """An error that is answered with a status and a JSON body."""
 
     def __init__(self, status: int, detail: str, headers: Headers | None = None, **members: object) -> None:
         self.status = status
@@ -71,7 +71,7 @@ def execute(statement: str, *params: object) -> "psycopg.Cursor[Any]":
 
 
 def fetch(statement: str, *params: object) -> str:
-    """The JSON of a task; raises `RequestError` where there is none."""
+    """The JSON of a task; raises a `RequestError` if there is no row."""
     row = execute(statement, *params).fetchone()
     if row is None:
         raise RequestError(404, "Not found.")
@@ -83,7 +83,7 @@ def decode(part: str) -> bytes:
 
 
 def verify(header: str) -> str:
-    """The `sub` of the token."""
+    """Verifies the token in an `Authorization` header; returns its `sub`."""
     scheme, _, token = header.partition(" ")
     if scheme.lower() != "bearer" or not token:
         raise RequestError(401, "Authentication credentials were not provided.", [("WWW-Authenticate", "Bearer")])
@@ -108,7 +108,7 @@ def verify(header: str) -> str:
 
 
 def read_body(environ: dict[str, Any]) -> dict[str, Any]:
-    """What the body sets; raises `RequestError` where it does not fit."""
+    """The validated fields of the body; raises a `RequestError` if it is not valid."""
     if "HTTP_TRANSFER_ENCODING" in environ:
         raise RequestError(411, "Send a Content-Length with the body.")
     length = int(environ.get("CONTENT_LENGTH") or 0)
@@ -140,7 +140,7 @@ def read_body(environ: dict[str, Any]) -> dict[str, Any]:
 
 
 def text(value: object, max_length: int, *, strip: bool = False) -> tuple[str, str]:
-    """The text and what is wrong with it."""
+    """Validates a text; returns it and an error message, which is empty for a valid text."""
     if not isinstance(value, str):
         return "", "This field may not be null." if value is None else "Not a valid string."
     value = value.strip() if strip else value

@@ -1,4 +1,4 @@
-"""The operations that are measured, and wrk, which asks for them."""
+"""The operations that are measured, and wrk, which sends their requests."""
 
 import json
 import os
@@ -8,11 +8,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from testing.postgresql import Postgresql
+
 from .parity import token
-from .servers import Postgresql, Server
+from .servers import Server
 
 LUA = Path(__file__).with_name("wrk.lua")
-# More deletes in a second than any server here answers; each needs a row of its own.
+# Tasks made for each second of deletes: more than any server deletes
 DELETES = 10_000
 
 
@@ -24,7 +26,7 @@ class Request(NamedTuple):
 
 
 class Round(NamedTuple):
-    """What wrk measured in one round: milliseconds, and of the server's processes CPU in microseconds a request."""
+    """A round of wrk: requests per second, latencies in ms, and the CPU time of the server per request in µs."""
 
     throughput: float
     p50: float
@@ -33,7 +35,7 @@ class Round(NamedTuple):
 
 
 class Operation(NamedTuple):
-    """What is asked; of a user of its own, so that lists keep their length."""
+    """A kind of request, and the status of its answer. Each has users of its own, so that lists keep their length."""
 
     name: str
     status: int
@@ -81,7 +83,7 @@ def deletes(seconds: int) -> Callable[[Postgresql, str], list[Request]]:
     return requests
 
 
-# How many tasks each user has
+# Users and the number of their tasks
 USERS = {"get": 1000, "few": 20, "many": 1000, "update": 1000, "toggle": 1000}
 
 
@@ -99,7 +101,7 @@ def operations(seconds: int) -> list[Operation]:
 
 
 def measure(server: Server, operation: Operation, requests: Sequence[Request], seconds: int, clients: int) -> Round:
-    """A round of wrk. Exits where an answer has another status or a connection fails."""
+    """Runs a round of wrk; exits if an answer has another status or a connection fails."""
     listed = server.log.with_suffix(".requests")
     listed.write_text("".join("\t".join(request) + "\n" for request in requests))
     variables = {"BENCHMARK_REQUESTS": str(listed), "BENCHMARK_STATUS": str(operation.status)}
@@ -111,13 +113,13 @@ def measure(server: Server, operation: Operation, requests: Sequence[Request], s
         [*command, f"http://127.0.0.1:{server.port}"], env={**os.environ, **variables}, capture_output=True, text=True
     )
     cpu = server.cpu() - before
-    what = f"{operation.name}, {server.name}"
+    measured = f"{operation.name}, {server.name}"
     if wrk.returncode:
-        sys.exit(f"{what}: {wrk.stderr}")
+        sys.exit(f"{measured}: {wrk.stderr}")
     result = json.loads(wrk.stdout.splitlines()[-1])
     if result["socket"]:
-        sys.exit(f"{what}: {result['socket']} connections failed or timed out")
+        sys.exit(f"{measured}: {result['socket']} connections failed or timed out")
     if result["unexpected"]:
-        sys.exit(f"{what}: {result['unexpected']} answers other than {operation.status}")
+        sys.exit(f"{measured}: {result['unexpected']} answers other than {operation.status}")
     count = result["requests"]
     return Round(count / result["seconds"], result["p50"], result["p99"], cpu / count * 1e6)

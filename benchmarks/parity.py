@@ -1,9 +1,9 @@
-"""Whether the servers do the same work: they have to give the same answers to the same requests."""
+"""Comparison of the servers' answers: throughput can only be compared between servers that do the same work."""
 
 import http.client
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from typing import Any, NamedTuple
 
@@ -12,17 +12,17 @@ from testing.tokens import claims, sign
 
 from .servers import Server
 
-COMPARED = [
+HEADERS = [
     *("Content-Type", "Cache-Control", "Location", "WWW-Authenticate", "X-Request-ID"),
     *("Access-Control-Allow-Origin", "Access-Control-Allow-Credentials", "Access-Control-Expose-Headers"),
 ]
-# Of ids and times the form is compared.
-FORMS = {
+# What differs by chance, and what is compared in its place
+PLACEHOLDERS = {
     r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z": "TIME",
-    r'"id":[1-9]\d*': '"id":ID',
+    r'"id":[1-9]\d*': '"id":"ID"',
     r"/api/tasks/[1-9]\d*$": "/api/tasks/ID",
     r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}": "UUID",
-    # What a JSON parser says, and DRF's quotation marks in it, differ.
+    # Only this project quotes its JSON parser.
     r'"The body is not JSON[^"]*"': '"The body is not JSON."',
 }
 
@@ -32,17 +32,34 @@ def token(user: str, **changes: object) -> str:
 
 
 class Answer(NamedTuple):
+    """A status, the headers of `HEADERS`, and the body: text, or what its JSON stands for."""
+
     status: int
-    body: str
     headers: dict[str, str | None]
+    body: Any
+
+    def normalized(self) -> "Answer":
+        """The answer with placeholders."""
+        text = normalize(json.dumps(self.body, separators=(",", ":"), ensure_ascii=False))
+        headers = {name: value and normalize(value) for name, value in self.headers.items()}
+        return Answer(self.status, headers, json.loads(text))
+
+
+def normalize(text: str) -> str:
+    for pattern, placeholder in PLACEHOLDERS.items():
+        text = re.sub(pattern, placeholder, text)
+    return text
 
 
 class Client:
+    """Sends requests to a server with a token of the user `parity`."""
+
     def __init__(self, server: Server) -> None:
         self.port = server.port
         self.token = token("parity")
 
     def __call__(self, method: str, path: str, body: Any = None, **headers: str | None) -> Answer:
+        """The answer to a request; `None` leaves a header out, and a body that is no `bytes` is sent as JSON."""
         sent: dict[str, str | None] = {"Authorization": f"Bearer {self.token}", **headers}
         data = body if isinstance(body, bytes | None) else json.dumps(body).encode()
         if data:
@@ -53,24 +70,19 @@ class Client:
             response = connection.getresponse()
             body = response.read().decode()
         if body and response.headers["Content-Type"] == "application/json":
-            # The order of an object's members means nothing.
-            body = json.dumps(json.loads(body), sort_keys=True, separators=(",", ":"))
-        return Answer(response.status, body, {name: response.headers[name] for name in COMPARED})
+            body = json.loads(body)
+        return Answer(response.status, {name: response.headers[name] for name in HEADERS}, body)
 
 
 def answers(ask: Client) -> Iterator[tuple[str, Answer]]:
-    """What is asked, and the answer with ids and times made alike."""
+    """Requests, described for a reader, and their normalized answers. A server can be asked once."""
 
     def asked(method: str, path: str, *body: Any, **headers: str | None) -> tuple[str, Answer]:
-        answer = ask(method, path, *body, **headers)
-        texts = [answer.body, *(value or "" for value in answer.headers.values())]
-        for pattern, form in FORMS.items():
-            texts = [re.sub(pattern, form, text) for text in texts]
-        what = f"{method} {re.sub('[0-9]+', 'ID', path)} {str(body)[:60]} {headers}"
-        return what, Answer(answer.status, texts[0], dict(zip(COMPARED, texts[1:], strict=True)))
+        description = f"{method} {re.sub('[0-9]+', 'ID', path)} {str(body)[:60]} {headers}"
+        return description, ask(method, path, *body, **headers).normalized()
 
     full = {"title": 'Buy "milk" \u2713\t', "description": " two\nlitres \U0001f95b", "completed": True}
-    made = [json.loads(ask("POST", "/api/tasks", body).body)["id"] for body in ({"title": "first"}, full)]
+    made = [ask("POST", "/api/tasks", body).body["id"] for body in ({"title": "first"}, full)]
     task = f"/api/tasks/{made[0]}"
     yield asked("POST", "/api/tasks", full)
     yield asked("POST", "/api/tasks/", {"title": " x "}, X_Request_ID="chosen")
@@ -87,7 +99,7 @@ def answers(ask: Client) -> Iterator[tuple[str, Answer]]:
     yield asked("PATCH", f"{task}/complete", {"completed": True})
     for query in ("", "?status=all", "?status=pending", "?status=completed&x=1"):
         yield asked("GET", f"/api/tasks{query}", Origin="http://localhost:3000")
-    # Refused, in the order in which the contract has it
+    # Errors, in the order in which the contract lists them
     yield asked("GET", "/api/other")
     yield asked("GET", "/api/tasks", Authorization=None)
     yield asked("GET", "/api/tasks", Authorization=f"Bearer {ask.token[:-4]}AAAA")
@@ -115,12 +127,31 @@ def answers(ask: Client) -> Iterator[tuple[str, Answer]]:
     yield asked("DELETE", task)
 
 
-def differences(servers: list[Server]) -> list[str]:
-    """Where the answers of the others are not those of the first."""
-    ours, *others = [list(answers(Client(server))) for server in servers]
-    return [
-        f"{what}\n  {mine}\n  {theirs}"
-        for other in others
-        for (what, mine), (_, theirs) in zip(ours, other, strict=True)
-        if mine != theirs
+def members(value: Any) -> set[str]:
+    """The names of all members of all objects in a JSON value."""
+    if isinstance(value, dict):
+        return {*value, *members([*value.values()])}
+    return set().union(*map(members, value)) if isinstance(value, list) else set()
+
+
+def without(value: Any, names: set[str]) -> Any:
+    """A JSON value without the members of those names."""
+    if isinstance(value, dict):
+        return {name: without(member, names) for name, member in value.items() if name not in names}
+    return [without(item, names) for item in value] if isinstance(value, list) else value
+
+
+def differences(
+    expected: Sequence[tuple[str, Answer]], found: Sequence[tuple[str, Answer]]
+) -> tuple[list[str], set[str]]:
+    """The requests that a peer answers differently, with both answers, and the members that it has in no answer.
+
+    Those members are not compared, so that a new field of this project's tasks leaves the peers as they are.
+    """
+    unknown = members([answer.body for _, answer in expected]) - members([answer.body for _, answer in found])
+    different = [
+        f"{request}\n  {answer}\n  {other}"
+        for (request, answer), (_, other) in zip(expected, found, strict=True)
+        if answer._replace(body=without(answer.body, unknown)) != other
     ]
+    return different, unknown

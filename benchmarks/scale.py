@@ -1,27 +1,27 @@
-"""What a larger table costs, and what a long list costs in memory."""
+"""The cost of a larger table, and the memory of a long list."""
 
-import json
 import random
 from collections.abc import Callable
 from pathlib import Path
 
-from faults.servers import megabytes
+from testing.postgresql import Postgresql
+from testing.services import megabytes
 
 from .load import Operation, Request, add
 from .parity import Client, token
-from .servers import Django, Postgresql
+from .servers import Django, make_database
 
-# How many users each database has, with so many tasks each
+# Users of each database, and tasks of each user
 USERS = {"small": 1000, "large": 100_000}
 TASKS = 20
-# Of each database, so that only the tables differ in size
+# The users whose tasks are requested: as many in each database, so that only the sizes of the tables differ
 ASKING = 1000
 LONG_LIST = 10_000
 
 
 def fill(postgresql: Postgresql, database: str) -> None:
-    """The tasks of a user lie apart in the table, as they come in."""
-    postgresql.make_database(database)
+    """Makes a database with tasks. Those of one user are spread over the table, as if all users made theirs in turn."""
+    make_database(postgresql, database)
     users = USERS[database]
     postgresql.execute(
         database,
@@ -58,7 +58,7 @@ def operations() -> list[Operation]:
 
 
 def growth(folder: Path, core: int, postgresql: Postgresql) -> float:
-    """MB by which a worker grows at most while it answers with a long list, ten times."""
+    """How much a worker's memory grows at most while it answers ten requests for a long list, in MB."""
     add(postgresql, "django", "parity", LONG_LIST)
     with Django(folder, core, postgresql.url("django")) as server:
         ask = Client(server)
@@ -67,5 +67,5 @@ def growth(folder: Path, core: int, postgresql: Postgresql) -> float:
         worker = server.worker()
         before = megabytes(worker)
         for _ in range(10):
-            assert len(json.loads(ask("GET", "/api/tasks").body)) >= LONG_LIST
+            assert len(ask("GET", "/api/tasks").body) >= LONG_LIST
         return megabytes(worker, "VmHWM") - before

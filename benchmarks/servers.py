@@ -1,29 +1,27 @@
-"""PostgreSQL and the servers that are compared, on the cores that they are given."""
+"""The servers that are compared, each pinned to a core, and their databases."""
 
 import os
-import signal
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import psycopg
 
-from faults.servers import Service, children, get, megabytes, stat
-from testing.postgresql import forget_libpq_variables, make_cluster
-from testing.processes import SECRET, environment, manage, serve_command
+from testing.postgresql import Postgresql
+from testing.processes import environment, migrate, serve_command
+from testing.services import Service, children, get, megabytes, stat
 
 TICKS = os.sysconf("SC_CLK_TCK")
-# Of each server: Granian's threads, all but one of which may wait for the database, and so the connections of a pool.
+# Granian's threads. FastAPI's side has a pool of one connection less, because one thread never waits for the database.
 THREADS = 16
 
 
 def share_cores() -> int:
-    """Moves this process, and all that it starts, to the second core; returns the first, for what is measured."""
+    """Pins this process, and all that it will start, to the second core; returns the first, for the servers."""
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) < 2:
         sys.exit("The benchmark needs two cores: one for the server, one for PostgreSQL and the load.")
@@ -31,56 +29,23 @@ def share_cores() -> int:
     return cores[0]
 
 
-class Postgresql(Service):
-    """PostgreSQL on TCP without TLS, as it comes, save that it does not wait for the disk and vacuums when told."""
+def make_database(postgresql: Postgresql, name: str) -> None:
+    postgresql.execute("postgres", f"CREATE DATABASE {name}")
+    migrate(postgresql.url(name))
 
-    # "Fast": does not wait for clients.
-    stop_signal = signal.SIGINT
 
-    def __init__(self, folder: Path) -> None:
-        forget_libpq_variables()
-        super().__init__(folder)
-        binaries, self.options = make_cluster(folder)
-        settings = "-c listen_addresses=127.0.0.1 -c fsync=off -c autovacuum=off -c max_connections=200"
-        self.command = [
-            *(binaries / "postgres", "-D", folder / "data", "-k", folder, "-p", str(self.port)),
-            *settings.split(),
-        ]
-
-    def is_ready(self) -> bool:
-        with suppress(psycopg.OperationalError), closing(self.connect("postgres")):
-            return True
-        return False
-
-    def url(self, database: str, port: int | None = None) -> str:
-        return f"postgresql://postgres@127.0.0.1:{port or self.port}/{database}"
-
-    def connect(self, database: str) -> "psycopg.Connection[Any]":
-        return psycopg.connect(self.url(database), autocommit=True)
-
-    def make_database(self, name: str) -> None:
-        with closing(self.connect("postgres")) as administrator:
-            administrator.execute(f"CREATE DATABASE {name}".encode())
-        migrated = manage("migrate", DATABASE_URL=self.url(name))
-        assert migrated.returncode == 0, migrated.stderr
-
-    def execute(self, database: str, statement: str) -> list[tuple[Any, ...]]:
-        with closing(self.connect(database)) as administrator:
-            cursor = administrator.execute(statement.encode())
-            return cursor.fetchall() if cursor.description else []
-
-    def round_trip(self, port: int) -> float:
-        """Milliseconds of a statement that costs nothing, by the median."""
-        with closing(psycopg.connect(self.url("postgres", port), autocommit=True)) as connection:
-            times = [time.perf_counter()]
-            for _ in range(15):
-                connection.execute("SELECT 1")
-                times.append(time.perf_counter())
-        return median(after - before for before, after in pairwise(times)) * 1000
+def round_trip(url: str) -> float:
+    """The median time of a trivial statement, in milliseconds."""
+    with closing(psycopg.connect(url, autocommit=True)) as connection:
+        times = [time.perf_counter()]
+        for _ in range(15):
+            connection.execute("SELECT 1")
+            times.append(time.perf_counter())
+    return median(after - before for before, after in pairwise(times)) * 1000
 
 
 class DelayProxy(Service):
-    """A port through which PostgreSQL is farther away."""
+    """A TCP proxy that adds latency between a server and PostgreSQL."""
 
     def __init__(self, folder: Path, target: int) -> None:
         super().__init__(folder)
@@ -88,46 +53,46 @@ class DelayProxy(Service):
 
 
 class Server(Service):
-    """A server with one worker on its core; its name is its database's, too."""
+    """A server with one worker on the core. Its database has its name."""
 
     name: str
 
     def __init__(self, folder: Path, core: int, url: str) -> None:
         super().__init__(folder)
         self.command = ["taskset", "--cpu-list", str(core), *self.serve(self.port)]
-        self.options = {
-            "env": environment(DATABASE_URL=url, BETTER_AUTH_SECRET=SECRET, GRANIAN_BLOCKING_THREADS=str(THREADS))
-        }
+        self.options = {"env": environment(DATABASE_URL=url, GRANIAN_BLOCKING_THREADS=str(THREADS))}
 
     def serve(self, port: int) -> list[str]:
+        """The command that starts the server."""
         return serve_command(port)
 
     def is_ready(self) -> bool:
         return get(self.port, "/healthz")[0] == 200
 
     def processes(self) -> Iterator[int]:
+        """The ids of the server's process and its descendants."""
         pids = [self.process.pid]
         while pids:
             yield (pid := pids.pop())
             pids.extend(children(pid))
 
     def cpu(self) -> float:
-        """Seconds that all its processes have computed, for themselves and in the kernel."""
+        """The CPU time of all its processes in seconds, in user and in kernel mode."""
         return sum(int(ticks) for pid in self.processes() for ticks in stat(pid)[11:13]) / TICKS
 
     def worker(self) -> int:
-        """The process that answers: the one with the most memory."""
+        """The worker's process id: it is the process with the most memory."""
         return max(self.processes(), key=megabytes)
 
 
 class Django(Server):
-    """This project as `make serve` runs it."""
+    """This project, as `make serve` starts it."""
 
     name = "django"
 
 
 class Floor(Server):
-    """The same work without a framework, run the same way."""
+    """The same work without a framework, served in the same way."""
 
     name = "floor"
 
@@ -136,7 +101,7 @@ class Floor(Server):
 
 
 class Fastapi(Server):
-    """The same API on FastAPI, with what makes uvicorn fast and without what it does not need here."""
+    """The same API on FastAPI and uvicorn, whose fastest options are set and whose unused features are off."""
 
     name = "fastapi"
 

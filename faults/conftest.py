@@ -1,26 +1,22 @@
-import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from .load import Load, Outcome
+from .load import Load, Outcome, Report
 from .servers import Backend, Pgbouncer, Postgresql
 
 TITLES = ["requests", "answered", "503+wait", "503", "lost", "wrong", "slowest", "fault", "back", "tasks", "present"]
 ROWS = pytest.StashKey[list[str]]()
 
-Report = Callable[..., None]
-
 
 @pytest.fixture(scope="session")
 def folder() -> Iterator[Path]:
-    """Where PostgreSQL may enter, too, who does not run as root."""
-    folder = Path(tempfile.mkdtemp(prefix="faults-"))
-    yield folder
-    shutil.rmtree(folder)
+    """A folder that PostgreSQL, which never runs as root, may enter; it may not enter pytest's temporary folders."""
+    with tempfile.TemporaryDirectory(prefix="faults-") as folder:
+        yield Path(folder)
 
 
 @pytest.fixture(scope="session")
@@ -38,14 +34,14 @@ def pooler(postgresql: Postgresql) -> Iterator[Pgbouncer]:
 
 @pytest.fixture(scope="session")
 def direct(folder: Path, postgresql: Postgresql) -> Iterator[Backend]:
-    """The production server, connected to PostgreSQL."""
-    with Backend(folder, postgresql.url()) as backend:
+    """A backend that connects to PostgreSQL directly."""
+    with Backend(folder, postgresql.todo_url()) as backend:
         yield backend
 
 
 @pytest.fixture(scope="session")
 def pooled(folder: Path, pooler: Pgbouncer) -> Iterator[Backend]:
-    """The production server, connected to the pooler."""
+    """A backend that connects to PostgreSQL through PgBouncer."""
     with Backend(folder, pooler.url) as backend:
         yield backend
 
@@ -57,23 +53,20 @@ def backend(request: pytest.FixtureRequest) -> Any:
 
 @pytest.fixture
 def report(request: pytest.FixtureRequest, postgresql: Postgresql) -> Report:
-    """Compares the ledgers with the database, and adds a line of counts to the table that is printed at the end."""
+    """Verifies a load's ledgers, and adds its counts as a row to the table that is printed after the tests."""
 
     def add(load: Load, fault: float = 0, back: float = 0) -> None:
         try:
             load.verify(postgresql)
         finally:
             counts = load.counts()
-            numbers = [counts.total(), *(counts[outcome] for outcome in OUTCOMES)]
+            numbers = [counts.total(), *(counts[outcome] for outcome in Outcome)]
             seconds = [f"{value:.1f} s" for value in (load.slowest(), fault, back)]
             cells = [*map(str, numbers), *seconds, str(load.acknowledged), str(load.present)]
             name = request.node.name.removeprefix("test_").replace("_", " ")
             request.config.stash.setdefault(ROWS, []).append("".join(f"{cell:>9}" for cell in cells) + f"  {name}")
 
     return add
-
-
-OUTCOMES = (Outcome.ANSWERED, Outcome.REFUSED, Outcome.UNKNOWN, Outcome.LOST, Outcome.WRONG)
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:

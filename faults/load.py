@@ -1,4 +1,4 @@
-"""Users who make, change and delete tasks, keep a ledger of what was acknowledged, and hold the server to it."""
+"""Load by users who keep a ledger of every acknowledged write, and compare each answer with it."""
 
 import http.client
 import itertools
@@ -14,22 +14,25 @@ from threading import Event
 from typing import Any, NamedTuple, Self
 
 from testing.processes import SECRET
+from testing.services import Service
 from testing.tokens import claims, sign
 
-from .servers import Postgresql, Service
+from .servers import Postgresql
 
-# Seconds after which a write of an unknown outcome has happened or never will: the longest fault, and what waits on it
+# A write whose outcome is unknown has been applied or never will be after so many seconds, the longest fault included.
 SETTLED_AFTER = 30
 MAX_TASKS = 20
 NOT_FOUND = {"detail": "Not found."}
-# Title, description, completed
+# A task's title, description and `completed`
 State = tuple[str, str | None, bool]
+# The type of the fixture `report`
+Report = Callable[..., None]
 
 
 class Outcome(Enum):
-    ANSWERED = "as the contract says, with what was asked for"
+    ANSWERED = "the answer that the contract promises"
     REFUSED = "503 with Retry-After: nothing was written"
-    UNKNOWN = "503 to a write without Retry-After"
+    UNKNOWN = "503 without Retry-After: the outcome of the write is unknown"
     LOST = "no answer: the connection broke"
     WRONG = "anything else"
 
@@ -38,6 +41,8 @@ UNSURE = (Outcome.UNKNOWN, Outcome.LOST)
 
 
 class Record(NamedTuple):
+    """A request that was sent, with its times on the monotonic clock."""
+
     method: str
     start: float
     end: float
@@ -45,15 +50,17 @@ class Record(NamedTuple):
 
 
 def state_of(task: Any) -> State:
+    """The state of a task of an answer, or of a row with the same names."""
     return task["title"], task["description"], task["completed"]
 
 
 def state_or_none(answer: Any) -> State | None:
+    """The state of the task in an answer; `None` for the body of a 404."""
     return None if answer == NOT_FOUND else state_of(answer)
 
 
 def outcome_of(method: str, response: http.client.HTTPResponse, body: Any, statuses: tuple[int, ...]) -> Outcome:
-    """What an answer is by its status and headers."""
+    """The outcome of a request by the status and the headers of its answer; `statuses` are the expected ones."""
     if response.getheader("Content-Type", "application/json") != "application/json":
         return Outcome.WRONG
     if response.status in statuses:
@@ -66,10 +73,11 @@ def outcome_of(method: str, response: http.client.HTTPResponse, body: Any, statu
 
 
 class User:
-    """One user on one connection, who does one thing after another and knows what each task has to be.
+    """A user with one connection, who sends one request at a time and keeps a ledger of the expected tasks.
 
-    After a write whose outcome is unknown a task may be in two states, and is left alone until that is settled: the
-    statement may still wait in the database. A create with a key is repeated until it is answered.
+    After a write with an unknown outcome, a task may have either of two states. The user does not change it until
+    `SETTLED_AFTER`, because the statement may still be waiting in the database. A create with an `Idempotency-Key` is
+    repeated until it is answered.
     """
 
     def __init__(self, port: int) -> None:
@@ -83,11 +91,13 @@ class User:
         self.numbers = itertools.count()
         self.records: list[Record] = []
         self.wrong: list[str] = []
+        # The ledger, by the tasks' ids. An unsettled task has the time of its last write and the possible states.
         self.tasks: dict[int, State] = {}
         self.unsettled: dict[int, tuple[float, set[State | None]]] = {}
         self.deleted: set[int] = set()
-        # Creates without a key, whose outcome is unknown, and those by their key, which are not answered yet.
+        # Creates without a key whose outcome is unknown
         self.unknown: set[State] = set()
+        # Creates that are not answered yet, by their key
         self.unanswered: dict[str, State] = {}
 
     def connect(self, port: int) -> None:
@@ -102,7 +112,10 @@ class User:
         data: Any = None,
         key: str = "",
     ) -> tuple[Outcome, Any]:
-        """The outcome of a request, and the answer's JSON, which has to be right where its status is one of those."""
+        """Sends a request; returns its outcome and the JSON of the answer.
+
+        An answer with one of the statuses is wrong unless `right` is true for its JSON.
+        """
         headers = {**self.headers, **({"Idempotency-Key": key} if key else {})}
         start = time.monotonic()
         status, body = 0, None
@@ -129,13 +142,15 @@ class User:
         return outcome, body
 
     def is_own(self, state: State) -> Callable[[Any], bool]:
+        """A check that a task has the state and belongs to this user."""
         return lambda task: state_of(task) == state and task["user_id"] == self.name
 
     def title(self) -> str:
-        """One that no task has had."""
+        """A title that no other task of the user has or had."""
         return f"title {next(self.numbers)}"
 
     def create(self) -> None:
+        """Creates a task, half of the time with an `Idempotency-Key`."""
         state = (self.title(), self.random.choice([None, "é 😀"]), self.random.random() < 0.5)
         if self.random.random() < 0.5:
             key = str(uuid.uuid4())
@@ -149,6 +164,7 @@ class User:
             self.unknown.add(state)
 
     def repeat(self, key: str) -> None:
+        """Sends the create with that key."""
         outcome, task = self.post(self.unanswered[key], key)
         if outcome is Outcome.ANSWERED:
             self.tasks[task["id"]] = self.unanswered.pop(key)
@@ -158,7 +174,7 @@ class User:
         return self.send("POST", "/api/tasks", (201,), self.is_own(state), data, key)
 
     def change(self, pk: int, after: State | None, method: str, suffix: str = "", data: Any = None) -> None:
-        """Changes a task to a state, or deletes it, which is none."""
+        """Changes a task to the state `after`, or deletes it if there is none."""
         status, right = (200, self.is_own(after)) if after else (204, lambda body: body is None)
         outcome, _ = self.send(method, f"/api/tasks/{pk}{suffix}", (status,), right, data)
         if outcome in UNSURE:
@@ -167,6 +183,7 @@ class User:
             self.settle(pk, after)
 
     def settle(self, pk: int, state: State | None) -> None:
+        """Enters the state that a task is known to have; `None` for a task that does not exist any more."""
         self.unsettled.pop(pk, None)
         if state:
             self.tasks[pk] = state
@@ -175,6 +192,7 @@ class User:
             self.deleted.add(pk)
 
     def change_somehow(self, pk: int) -> None:
+        """Sends one of the writes that the API has for a task."""
         title, description, completed = self.tasks[pk]
         new_title = self.title()
         renamed, flipped = (new_title, description, completed), (title, description, not completed)
@@ -188,7 +206,7 @@ class User:
         self.random.choice(changes)()
 
     def get(self, pk: int) -> None:
-        """Reads a task that exists, or did, or may be in two states."""
+        """Reads a task that exists, that was deleted, or that is unsettled, and settles it."""
         possible = self.unsettled[pk][1] if pk in self.unsettled else {self.tasks.get(pk)}
         statuses = tuple({200 if state else 404 for state in possible})
         outcome, body = self.send("GET", f"/api/tasks/{pk}", statuses, lambda body: state_or_none(body) in possible)
@@ -196,7 +214,7 @@ class User:
             self.settle(pk, state_or_none(body))
 
     def list_all(self) -> bool:
-        """Reads all, and takes in what creates of an unknown outcome made; returns whether there was an answer."""
+        """Lists all tasks, and enters those of creates with an unknown outcome. Returns whether it was answered."""
         outcome, body = self.send("GET", "/api/tasks", (200,), lambda tasks: not [*self.contradictions(tasks)])
         if outcome is Outcome.WRONG and isinstance(body, list):
             self.wrong.extend(self.contradictions(body))
@@ -208,7 +226,7 @@ class User:
         return outcome is Outcome.ANSWERED
 
     def contradictions(self, tasks: Any) -> Iterator[str]:
-        """What in a list of all tasks contradicts the ledger."""
+        """Sentences about everything in a list of all tasks that contradicts the ledger."""
         found = {task["id"]: state_of(task) for task in tasks}
         for pk, state in self.tasks.items():
             if found.get(pk) != state:
@@ -224,7 +242,7 @@ class User:
             yield f"a task was made twice: {sorted(found.values())}"
 
     def step(self) -> None:
-        """One request of those that make sense now."""
+        """Sends one request: a read that settles a task, a repeated create, or a random one."""
         long_ago = time.monotonic() - SETTLED_AFTER
         if old := [pk for pk, (since, _) in self.unsettled.items() if since < long_ago]:
             self.get(old[0])
@@ -246,7 +264,7 @@ class User:
             self.random.choice(choices)()
 
     def finish(self) -> None:
-        """Repeats what is to be repeated until it is answered, and compares all tasks with the ledger."""
+        """Repeats unanswered creates and then lists all tasks, until both are answered or 20 s have passed."""
         deadline = time.monotonic() + 20
         while self.unanswered or not self.list_all():
             if self.unanswered:
@@ -258,7 +276,7 @@ class User:
 
 
 class Load:
-    """Users of the services, in turn, each with a number of requests a second, while the context lasts."""
+    """Users who send requests while the context lasts, each `pace` requests a second, spread over the services."""
 
     def __init__(self, *services: Service, users: int = 12, pace: float = 10) -> None:
         self.users = [User(service.port) for service, _ in zip(itertools.cycle(services), range(users), strict=False)]
@@ -281,18 +299,20 @@ class Load:
             thread.result()
 
     def keep_on(self, user: User) -> None:
+        """Sends a user's requests at their pace until the load is stopped."""
         due = time.monotonic() + user.random.random() / self.pace
         while not self.stopped.wait(max(0, due - time.monotonic())):
             user.step()
             due = max(due + 1 / self.pace, time.monotonic())
 
     def connect(self, service: Service) -> None:
+        """Moves all users to another service."""
         for user in self.users:
             user.client.close()
             user.connect(service.port)
 
     def each(self, steps: int) -> None:
-        """That many requests of each user, all users at once."""
+        """Sends that many requests of each user, all users at once."""
         with ThreadPoolExecutor(len(self.users)) as pool:
             list(pool.map(lambda user: [user.step() for _ in range(steps)], self.users))
 
@@ -311,12 +331,12 @@ class Load:
         return max(record.end - record.start for record in self.records)
 
     def back_after(self, moment: float) -> float:
-        """Seconds from the moment to the end of the last request that was not answered as asked."""
+        """The seconds from a moment to the end of the last request with another outcome than `ANSWERED`."""
         failed = [record.end - moment for record in self.records if record.outcome is not Outcome.ANSWERED]
         return max([0.0, *failed])
 
     def verify(self, postgresql: Postgresql) -> None:
-        """Compares the ledgers with what the API and the database have; raises what contradicts them."""
+        """Compares the ledgers with the API's answers and the rows; raises an `AssertionError` with contradictions."""
         with ThreadPoolExecutor(len(self.users)) as pool:
             list(pool.map(User.finish, self.users))
         rows = postgresql.query("SELECT user_id, id, title, description, completed FROM tasks_task")

@@ -1,6 +1,6 @@
-"""Every fault at random, for half an hour under load: `python -m faults.soak --minutes 30`.
+"""Random faults under load for half an hour: `python -m faults.soak --minutes 30`.
 
-Prints Markdown for docs/. Exits with 1 where a limit is missed.
+Prints the Markdown of docs/soak.md. Exits with 1 if a limit is exceeded.
 """
 
 import argparse
@@ -16,20 +16,22 @@ from pathlib import Path
 from statistics import mean
 from typing import NamedTuple
 
-from .load import Load, Outcome, Record
-from .servers import Backend, Pgbouncer, Postgresql, megabytes, wait_until
+from testing.services import megabytes, wait_until
 
-# Seconds
+from .load import Load, Outcome, Record
+from .servers import Backend, Pgbouncer, Postgresql
+
+# Seconds after which requests are answered again, and bounds of the seconds between faults
 BACK_WITHIN = 5
 PAUSE = (15, 25)
-# Of a worker, and fewer than its users, so that turns to wait for the database are scarce.
+# Threads of a worker: fewer than its users, so that requests compete for them.
 THREADS = 4
 
 
 class Servers(NamedTuple):
     postgresql: Postgresql
     pooler: Pgbouncer
-    # Its workers live from the beginning to the end, so that their memory can be compared.
+    # No fault kills its workers, so that their memory can be compared over time.
     direct: Backend
     pooled: Backend
 
@@ -89,11 +91,13 @@ class Fault(NamedTuple):
     end: float
 
     def touches(self, record: Record) -> bool:
+        """Whether a request overlaps the fault or the seconds after it."""
         return record.end >= self.start and record.start <= self.end + BACK_WITHIN
 
 
 class Sample(NamedTuple):
     time: float
+    # Of each worker, in MB
     memory: list[float]
     connections: int
 
@@ -112,7 +116,7 @@ def soak(servers: Servers, load: Load, minutes: float) -> tuple[list[Fault], lis
         while time.monotonic() < end:
             time.sleep(random.uniform(*PAUSE))
             samples.append(sample(servers))
-            # Each as often as the others.
+            # A shuffled round of all faults, so that each is as frequent as the others
             due = due or random.sample(FAULTS, len(FAULTS))
             start = time.monotonic()
             due[-1](servers)
@@ -123,7 +127,7 @@ def soak(servers: Servers, load: Load, minutes: float) -> tuple[list[Fault], lis
 
 
 def quarters(values: list[float]) -> tuple[float, float]:
-    """The means of the first quarter and of the last."""
+    """The means of the first and of the last quarter of the values."""
     size = max(1, len(values) // 4)
     return mean(values[:size]), mean(values[-size:])
 
@@ -133,7 +137,7 @@ def print_row(*cells: object) -> None:
 
 
 def print_counts(columns: list[list[Record]]) -> None:
-    print_row("", "outside the faults' own time", f"from a fault's beginning to {BACK_WITHIN} s after its end")
+    print_row("", "outside of faults", f"from the start of a fault to {BACK_WITHIN} s after its end")
     print("|--|--|--|")
     print_row("requests", *map(len, columns))
     for outcome in Outcome:
@@ -141,7 +145,7 @@ def print_counts(columns: list[list[Record]]) -> None:
         shares = [f"{count / max(1, len(records)):.3%}" for count, records in zip(counts, columns, strict=True)]
         print_row(outcome.value, *(f"{count}, {share}" for count, share in zip(counts, shares, strict=True)))
     slowest = [max((record.end - record.start for record in records), default=0) for records in columns]
-    print_row("the slowest", *(f"{seconds:.1f} s" for seconds in slowest))
+    print_row("slowest request", *(f"{seconds:.1f} s" for seconds in slowest))
 
 
 def print_minutes(samples: list[Sample], faults: list[Fault]) -> None:
@@ -156,7 +160,7 @@ def print_minutes(samples: list[Sample], faults: list[Fault]) -> None:
 
 
 def report(load: Load, faults: list[Fault], samples: list[Sample]) -> list[str]:
-    """Prints what happened; returns the limits that were missed."""
+    """Prints the results; returns the limits that were exceeded."""
     records = load.records
     inside = [record for record in records if any(fault.touches(record) for fault in faults)]
     outside = [record for record in records if not any(fault.touches(record) for fault in faults)]
@@ -170,18 +174,18 @@ def report(load: Load, faults: list[Fault], samples: list[Sample]) -> list[str]:
     print_counts([outside, inside])
     print("\n| | |\n|--|--|")
     print_row("acknowledged writes", written)
-    print_row("tasks as acknowledged in the end", f"{load.present} of {load.acknowledged}")
-    print_row("memory of a worker, the first quarter and the last", f"{memory[0]:.1f} MB, {memory[1]:.1f} MB")
-    print_row("connections, the first quarter and the last", f"{connections[0]:.1f}, {connections[1]:.1f}")
+    print_row("tasks that are as acknowledged, at the end", f"{load.present} of {load.acknowledged}")
+    print_row("memory of a worker, in the first and in the last quarter", f"{memory[0]:.1f} MB, {memory[1]:.1f} MB")
+    print_row("connections, in the first and in the last quarter", f"{connections[0]:.1f}, {connections[1]:.1f}")
     print()
     print_minutes(samples, faults)
     limits = {
-        "99.9 % outside the faults' own time are answered": answered >= 0.999 * len(outside),
+        "99.9 % of the requests outside of faults are answered": answered >= 0.999 * len(outside),
         "no acknowledged write is lost": load.present == load.acknowledged,
-        "no connection breaks but a killed worker's": all(any(kill.touches(one) for kill in kills) for one in lost),
+        "only connections to a killed worker break": all(any(kill.touches(one) for kill in kills) for one in lost),
         "memory is flat": memory[1] <= 1.1 * memory[0],
         "connections are flat": connections[1] <= 1.5 * connections[0],
-        "a thread has one connection at most": all(sample.connections <= 2 * THREADS + 2 for sample in samples),
+        "a thread has at most one connection": all(sample.connections <= 2 * THREADS + 2 for sample in samples),
     }
     return [limit for limit, kept in limits.items() if not kept]
 
@@ -196,19 +200,19 @@ def main() -> int:
         postgresql = stack.enter_context(Postgresql(folder))
         postgresql.make_database()
         pooler = stack.enter_context(Pgbouncer(postgresql))
-        urls = (postgresql.url(), pooler.url)
+        urls = (postgresql.todo_url(), pooler.url)
         backends = [stack.enter_context(Backend(folder, url, workers=2, threads=THREADS)) for url in urls]
         load = Load(*backends, users=24, pace=6)
         faults, samples = soak(Servers(postgresql, pooler, *backends), load, minutes)
-        missed = []
+        exceeded = []
         try:
             load.verify(postgresql)
         except AssertionError as exc:
-            missed.append(f"nothing contradicts what was acknowledged\n{exc}")
-    missed += report(load, faults, samples)
-    for limit in missed:
-        print(f"Missed: {limit}", file=sys.stderr)
-    return 1 if missed else 0
+            exceeded.append(f"no answer or row contradicts an acknowledged write\n{exc}")
+    exceeded += report(load, faults, samples)
+    for limit in exceeded:
+        print(f"Limit exceeded: {limit}", file=sys.stderr)
+    return 1 if exceeded else 0
 
 
 if __name__ == "__main__":

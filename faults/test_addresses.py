@@ -1,4 +1,4 @@
-"""What `DATABASE_URL` leads to: a server as Neon's, one that refuses the password, one that does not answer."""
+"""Values of `DATABASE_URL`: one as Neon shows it, one with a wrong password, and servers that do not answer."""
 
 import socket
 from collections.abc import Callable, Iterator
@@ -8,17 +8,18 @@ from urllib.parse import quote
 
 import pytest
 
-from .conftest import Report
-from .load import Load, Outcome
-from .servers import PASSWORD, Backend, Postgresql, get, stable_port
+from testing.services import get, stable_port
+
+from .load import Load, Outcome, Report
+from .servers import PASSWORD, Backend, Postgresql
 
 WRONG_PASSWORD = "wr@ng/" + PASSWORD[::-1]
 
 
 @pytest.mark.requirement("FR-010")
 def test_an_address_as_neon_shows_it_works(postgresql: Postgresql, direct: Backend, report: Report) -> None:
-    """`migrate` was run with it, too. libpq refuses what is without TLS, SCRAM and the binding of one to the other."""
-    assert postgresql.url().endswith("/todo?sslmode=require&channel_binding=require")
+    """The URL makes libpq refuse a server without TLS, SCRAM or channel binding. `migrate` ran with the same URL."""
+    assert postgresql.todo_url().endswith("/todo?sslmode=require&channel_binding=require")
     load = Load(direct)
     load.each(steps=20)
     report(load)
@@ -31,19 +32,20 @@ def test_an_address_as_neon_shows_it_works(postgresql: Postgresql, direct: Backe
 
 @contextmanager
 def refusing() -> Iterator[int]:
+    """A port on which nothing listens."""
     yield stable_port()
 
 
 @contextmanager
 def silent() -> Iterator[int]:
-    """The kernel accepts, and nobody answers."""
+    """A port on which the kernel accepts connections and no process answers."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         yield int(listener.getsockname()[1])
 
 
 @contextmanager
 def full() -> Iterator[int]:
-    """Not even the kernel answers."""
+    """A port whose backlog is full, so that the kernel ignores connections."""
     with ExitStack() as stack:
         listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
         for _ in range(3):
@@ -62,7 +64,7 @@ def test_a_database_that_cannot_be_reached_is_503(
     folder: Path,
     report: Report,
 ) -> None:
-    with address() as port, Backend(folder, postgresql.url(port=port)) as backend:
+    with address() as port, Backend(folder, postgresql.todo_url(port=port)) as backend:
         load = Load(backend)
         load.each(steps=1)
         assert get(backend.port, "/healthz")[0] == 200
@@ -78,7 +80,7 @@ def test_a_database_that_cannot_be_reached_is_503(
 def test_a_wrong_password_is_503_and_in_no_log(
     postgresql: Postgresql, direct: Backend, folder: Path, report: Report
 ) -> None:
-    backend = Backend(folder, postgresql.url(WRONG_PASSWORD))
+    backend = Backend(folder, postgresql.todo_url(WRONG_PASSWORD))
     with backend:
         load = Load(backend)
         load.each(steps=3)

@@ -1,4 +1,4 @@
-"""The database goes away, hangs or is locked, under load."""
+"""A database that is killed, hangs, is locked or closes its connections, under load."""
 
 import time
 from collections.abc import Iterator
@@ -6,20 +6,21 @@ from contextlib import contextmanager
 
 import pytest
 
-from .conftest import Report
-from .load import Load, Outcome
-from .servers import Backend, Postgresql, get
+from testing.services import get
+
+from .load import Load, Outcome, Report
+from .servers import Backend, Postgresql
 from .watch import Fault, Probe
 
-# Seconds
+# Seconds after a fault within which all requests are answered again
 BACK_WITHIN = 5
-# Requests that were there first fail first, some after waiting for a turn.
+# Seconds within which /healthz answers, although older requests wait for the database
 LIVE_WITHIN = 3
 
 
 @contextmanager
 def fault_under_load() -> Iterator[Fault]:
-    """The context is the fault, after a second of load and before the time in which the service has to be back."""
+    """Lets a second of load pass before the fault, which is the context, and the time for recovery after it."""
     time.sleep(1)
     with Fault() as fault:
         yield fault
@@ -74,7 +75,7 @@ def test_connections_cut_under_load_cost_what_was_under_way(
 def test_while_it_hangs_requests_end_and_the_process_shows_its_life(
     backend: Backend, postgresql: Postgresql, report: Report
 ) -> None:
-    """With more clients than the server has threads."""
+    """There are more clients than the server has threads."""
     with (
         Load(backend, users=40, pace=3) as load,
         Probe(backend, "/healthz") as live,
@@ -136,7 +137,7 @@ def test_a_locked_row_costs_only_those_who_write_it(backend: Backend, postgresql
 
 @pytest.mark.requirement("SC-004")
 def test_twelve_users_at_once_share_two_connections(pooled: Backend, postgresql: Postgresql, report: Report) -> None:
-    # Those of the server that is connected to PostgreSQL, too, which nobody asks now.
+    # The connections of the `direct` backend would be counted, too.
     postgresql.terminate_connections()
     with Load(pooled, users=12, pace=1000) as load:
         connections = []

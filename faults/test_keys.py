@@ -1,4 +1,4 @@
-"""Creates with an `Idempotency-Key`, repeated until they are answered, over connections that break."""
+"""Creates with an `Idempotency-Key` that are repeated until they are answered, over connections that break."""
 
 import json
 import random
@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import Report
-from .load import Load, Outcome, User
+from .load import Load, Outcome, Report, User
 from .servers import Backend, Postgresql, proxy
 
 CREATES = 1000
@@ -26,10 +25,10 @@ def one_in_three(committed: Callable[[bytes], bool]) -> Callable[[bytes], bool]:
 def test_each_key_makes_one_task_though_answers_are_lost_after_the_commit(
     postgresql: Postgresql, folder: Path, report: Report
 ) -> None:
-    """A third of the answers is lost between server and client, and a third of the commits before the server hears."""
+    """A third of the answers is lost on the way to the client, and a third of the commits on the way to the server."""
     with (
         proxy(postgresql.port, one_in_three(lambda data: COMMITTED in data)) as database,
-        Backend(folder, postgresql.url(port=database, sslmode="disable")) as backend,
+        Backend(folder, postgresql.todo_url(port=database, sslmode="disable")) as backend,
         proxy(backend.port, one_in_three(lambda data: b" 201 " in data)) as port,
     ):
         load = Load(backend, users=THREADS)

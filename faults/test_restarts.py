@@ -1,4 +1,4 @@
-"""Server processes that die, and instances that are restarted in turn."""
+"""Workers that are killed, and instances that are restarted in turn."""
 
 import os
 import signal
@@ -7,16 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import Report
-from .load import Load, Outcome
-from .servers import Backend, Haproxy, Postgresql, get, is_running, wait_until
+from testing.services import get, is_running, wait_until
+
+from .load import Load, Outcome, Report
+from .servers import Backend, Haproxy, Postgresql
 
 
 def test_a_worker_that_dies_is_replaced_and_costs_what_it_did(
     postgresql: Postgresql, folder: Path, report: Report
 ) -> None:
     kills = 3
-    with Backend(folder, postgresql.url(), workers=2) as backend, Load(backend) as load:
+    with Backend(folder, postgresql.todo_url(), workers=2) as backend, Load(backend) as load:
         time.sleep(1)
         start = time.monotonic()
         for _ in range(kills):
@@ -36,7 +37,7 @@ def test_a_worker_that_dies_is_replaced_and_costs_what_it_did(
 
 @pytest.mark.requirement("SC-004")
 def test_two_instances_restarted_in_turn_lose_no_request(postgresql: Postgresql, folder: Path, report: Report) -> None:
-    a, b = Backend(folder, postgresql.url()), Backend(folder, postgresql.url())
+    a, b = Backend(folder, postgresql.todo_url()), Backend(folder, postgresql.todo_url())
     with a, b, Haproxy(folder, a, b) as balancer, Load(balancer) as load:
         start = time.monotonic()
         for name, instance in [("a", a), ("b", b)]:

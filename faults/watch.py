@@ -1,14 +1,16 @@
-"""What is measured besides the load."""
+"""Measurements beside the load: the duration of a fault, and probes."""
 
 import time
 from threading import Event, Thread
 from typing import Self
 
-from .servers import Backend, get
+from testing.services import get
+
+from .servers import Backend
 
 
 class Fault:
-    """When a fault began and ended; the context's end is when the database answers again."""
+    """The times of a fault, which lasts as long as the context."""
 
     def __enter__(self) -> Self:
         self.start = self.end = time.monotonic()
@@ -23,9 +25,10 @@ class Fault:
 
 
 class Probe:
-    """Asks a path five times a second while the context lasts."""
+    """Requests a path five times a second while the context lasts."""
 
     def __init__(self, backend: Backend, path: str) -> None:
+        # Start, status and seconds of each request
         self.answers: list[tuple[float, int, float]] = []
         self.stopped = Event()
         self.thread = Thread(target=self.keep_on, args=[backend.port, path])
@@ -43,6 +46,7 @@ class Probe:
         self.thread.join()
 
     def statuses(self, since: float = 0) -> set[int]:
+        """The statuses of the requests that began at that moment or later."""
         return {status for start, status, _ in self.answers if start >= since}
 
     def slowest(self) -> float:

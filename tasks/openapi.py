@@ -1,4 +1,4 @@
-"""What the OpenAPI document says of each operation on tasks. A test compares the examples with real answers."""
+"""The OpenAPI document of the operations on tasks. A test compares its examples with real answers."""
 
 from typing import Any
 
@@ -11,15 +11,19 @@ from drf_spectacular.utils import (
     extend_schema_view,
 )
 
-from .models import IDEMPOTENCY_KEY
-from .serializers import TaskListParameters, TaskSerializer, ToggleSerializer
+from .models import IDEMPOTENCY_KEY, MODEL_FIELDS, Task
+from .serializers import StrictCharField, TaskListParameters, TaskSerializer, ToggleSerializer
+
+# Patterns of the texts that a request may send. The second has a character that is no white space, neither for Python
+# nor for ECMA-262, so that it means the same wherever it is read.
+ANY_TEXT = r"^[^\x00]*$"
+NOT_BLANK = r"^[^\x00]*[^\s\x00\x1c-\x1f\x85\ufeff][^\x00]*$"
 
 CREATED = {
+    **{name: MODEL_FIELDS[name].get_default() for name in Task.API_FIELDS},
     "id": 7,
     "user_id": "KOGJWRsyXPQEYxPzaZAekKcFJsiHcOx7",
     "title": "Buy milk",
-    "description": None,
-    "completed": False,
     "created_at": "2026-02-07T09:30:00.123456Z",
     "updated_at": "2026-02-07T09:30:00.123456Z",
 }
@@ -111,3 +115,13 @@ documented = extend_schema_view(
         responses={200: answer("The task as it is now.", flip=COMPLETED, set=COMPLETED)},
     ),
 )
+
+
+def add_text_patterns(result: dict[str, Any], **kwargs: object) -> dict[str, Any]:
+    """Adds its pattern to each text that a request may send (drf-spectacular's `POSTPROCESSING_HOOKS`)."""
+    for name, field in TaskSerializer().fields.items():
+        if isinstance(field, StrictCharField):
+            for schema in ("TaskRequest", "PatchedTaskRequest"):
+                properties = result["components"]["schemas"][schema]["properties"]
+                properties[name]["pattern"] = ANY_TEXT if field.allow_blank else NOT_BLANK
+    return result

@@ -1,23 +1,35 @@
 from typing import Any
 
+from django.db.models import BigAutoField
 from rest_framework import serializers
 
-from .models import DESCRIPTION_MAX_LENGTH, FIELDS, TITLE_MAX_LENGTH, Task
+from .models import DESCRIPTION_MAX_LENGTH, TITLE_MAX_LENGTH, WHITE_SPACE, Task
+
+# White space for ECMA-262, but not for Python.
+BYTE_ORDER_MARK = "\ufeff"
 
 
 class StrictCharField(serializers.CharField):
-    """Takes JSON strings only; `CharField` makes strings of numbers, and of any value to see whether it is blank."""
+    """Accepts JSON strings only, of up to `max_length` characters as they are sent.
+
+    `CharField` also accepts numbers, counts what is left after trimming, and trims only what Python calls white space.
+    """
 
     def run_validation(self, data: Any = serializers.empty) -> Any:
-        if data is not serializers.empty and not isinstance(data, str | None):
+        if isinstance(data, str):
+            if self.max_length is not None and len(data) > self.max_length:
+                self.fail("max_length", max_length=self.max_length)
+            if self.trim_whitespace:
+                data = data.strip(WHITE_SPACE + BYTE_ORDER_MARK)
+        elif data is not serializers.empty and data is not None:
             self.fail("invalid")
         return super().run_validation(data)
 
 
 class StrictBooleanField(serializers.BooleanField):
-    """Takes JSON's `true` and `false` only; `BooleanField` takes `1`, `"yes"` and more."""
+    """Accepts JSON's `true` and `false` only. `BooleanField` also accepts `1`, `"yes"` and others."""
 
-    # An empty body that calls itself a form is no body, and not a form whose checkbox is off.
+    # `BooleanField` reads an empty form as an unchecked box. Here an empty body is no body, whatever its type.
     default_empty_html = serializers.empty
 
     def to_internal_value(self, data: Any) -> bool:
@@ -27,9 +39,8 @@ class StrictBooleanField(serializers.BooleanField):
 
 
 class TaskSerializer(serializers.ModelSerializer[Task]):
-    title = StrictCharField(
-        max_length=TITLE_MAX_LENGTH, help_text=f"1 to {TITLE_MAX_LENGTH} characters, without the space around them."
-    )
+    id = serializers.IntegerField(read_only=True, min_value=1, max_value=BigAutoField.MAX_BIGINT)
+    title = StrictCharField(max_length=TITLE_MAX_LENGTH, help_text="Not blank. White space around it is removed.")
     description = StrictCharField(
         max_length=DESCRIPTION_MAX_LENGTH, allow_null=True, allow_blank=True, trim_whitespace=False, required=False
     )
@@ -37,7 +48,7 @@ class TaskSerializer(serializers.ModelSerializer[Task]):
 
     class Meta:
         model = Task
-        fields = FIELDS
+        fields = Task.API_FIELDS
         read_only_fields = ["user_id"]
 
 

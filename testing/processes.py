@@ -53,6 +53,12 @@ def manage(*arguments: str, **variables: str) -> "subprocess.CompletedProcess[st
     return run([sys.executable, "manage.py", *arguments], variables)
 
 
+def migrate(url: str) -> None:
+    """Runs `manage.py migrate` on the database of that URL."""
+    result = manage("migrate", DATABASE_URL=url)
+    assert result.returncode == 0, result.stderr
+
+
 def start_manage(*arguments: str, **variables: str) -> "subprocess.Popen[bytes]":
     """Starts `manage.py`, whose output waits in pipes."""
     return subprocess.Popen(

@@ -5,4 +5,4 @@ class TodoBackendConfig(AppConfig):
     name = "todo_backend"
 
     def ready(self) -> None:
-        from . import authentication, checks  # noqa: F401  registers the OpenAPI scheme and the system checks
+        from . import authentication, checks  # noqa: F401  These register the OpenAPI scheme and the system checks.

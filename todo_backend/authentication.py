@@ -1,4 +1,4 @@
-"""Who is asking: the `sub` of a JWT that Better Auth signed. There is no user table."""
+"""Authentication by a JWT of Better Auth. Its `sub` is the user, and there is no user table."""
 
 import logging
 from typing import Any
@@ -8,20 +8,17 @@ from rest_framework.request import Request
 from rest_framework_simplejwt.authentication import JWTStatelessUserAuthentication
 
 from .exceptions import BetterAuthUnavailable
-from .tokens import TokenRefused, verify
+from .tokens import verify
 
 logger = logging.getLogger(__name__)
 
 
 class BetterAuthAuthentication(JWTStatelessUserAuthentication):
-    """`Authorization: Bearer <JWT>` (RFC 6750, section 2.1); the user is a `TokenUser` whose `pk` is the token's `sub`.
+    """`Authorization: Bearer <JWT>` (RFC 6750, section 2.1). The user is a `TokenUser` whose `pk` is the token's `sub`.
 
-    Raises `TokenRefused` for a bearer token that is not accepted, whatever it is made of, and `BetterAuthUnavailable`
-    for one that cannot be verified now.
+    Raises `TokenRefused` for a bearer token that is not accepted, and `BetterAuthUnavailable` for one that cannot be
+    verified now.
     """
-
-    def __init__(self) -> None:
-        """Looks for no user model, as the base class does for each request."""
 
     def authenticate_header(self, request: Request) -> str:
         token_sent = self.get_raw_token(self.get_header(request) or b"")
@@ -31,19 +28,11 @@ class BetterAuthAuthentication(JWTStatelessUserAuthentication):
         scheme, _, token = header.strip().partition(b" ")
         return token.strip() or None if scheme.lower() == b"bearer" else None
 
-    def authenticate(self, request: Request) -> Any:
-        try:
-            return super().authenticate(request)
-        except TokenRefused as exc:
-            # For the request's line in the log
-            request._request.token_refused = exc.reason  # type: ignore[attr-defined]
-            raise
-
     def get_validated_token(self, raw_token: bytes) -> Any:
         try:
             return verify(raw_token)
         except BetterAuthUnavailable:
-            logger.warning("Token not verified: there are no keys of Better Auth.")
+            logger.warning("The token was not verified: there are no keys of Better Auth.")
             raise
 
 

@@ -1,3 +1,5 @@
+"""What the body of a request may be: its length, its media type and charset, its JSON."""
+
 from __future__ import annotations
 
 import json
@@ -6,6 +8,7 @@ from itertools import chain
 from typing import IO, TYPE_CHECKING, Any
 
 from django.conf import settings
+from django.utils.http import parse_header_parameters
 from rest_framework.exceptions import ParseError
 from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.parsers import BaseParser
@@ -20,18 +23,18 @@ if TYPE_CHECKING:
     # Django REST Framework imports the default permissions while it defines its views.
     from rest_framework.views import APIView
 
-# Levels of arrays and objects. Python's own limit differs by version, from less than 1000 to almost 10 000.
+# Levels of arrays and objects. Python's own limit depends on its version and is between 1000 and 10 000.
 MAX_DEPTH = 100
 TOO_DEEP = "The body is nested too deeply."
 
 
 def parse_int(digits: str) -> float:
-    """A number of any length: CPython's `int` refuses more than 4300 digits, which are JSON all the same."""
+    """A number of any length. `int()` refuses more than 4300 digits, which JSON allows."""
     return int(digits) if len(digits) < 4300 else float(digits)
 
 
 def is_deeper_than(depth: int, value: Any) -> bool:
-    """Whether arrays and objects are nested deeper than that; in a loop, because it may be very deep."""
+    """Whether arrays and objects have more than `depth` levels. A recursive function could not count very many."""
     level = [value]
     for _ in range(depth + 1):
         level = [item for item in level if isinstance(item, dict | list)]
@@ -42,7 +45,7 @@ def is_deeper_than(depth: int, value: Any) -> bool:
 
 
 class StrictJSONParser(BaseParser):
-    """RFC 8259 JSON in UTF-8, of at most `MAX_DEPTH` levels. Raises `ParseError` for anything else."""
+    """Parses JSON (RFC 8259) in UTF-8 of at most `MAX_DEPTH` levels. Raises `ParseError` for anything else."""
 
     media_type = "application/json"
 
@@ -69,32 +72,33 @@ class StrictJSONParser(BaseParser):
 
 class JSONNegotiation(BaseContentNegotiation):
     def select_parser(self, request: Request, parsers: Iterable[BaseParser]) -> BaseParser | None:
-        """The parser for exactly the body's media type, in UTF-8; `None`, which is answered by 415, for any other."""
-        if (request._request.content_params or {}).get("charset", "utf-8").lower() not in ("utf-8", "utf8"):
+        """The parser for the body's media type in UTF-8. Without one the answer is 415."""
+        media_type, parameters = parse_header_parameters(request.content_type)
+        if parameters.get("charset", "utf-8").lower() not in ("utf-8", "utf8"):
             return None
-        return next((parser for parser in parsers if parser.media_type == request._request.content_type), None)
+        return next((parser for parser in parsers if parser.media_type == media_type), None)
 
     def select_renderer(
         self, request: Request, renderers: Iterable[BaseRenderer], format_suffix: str | None = None
     ) -> tuple[BaseRenderer, str]:
-        """The view's renderer; a client that accepts something else still gets an answer that it can log."""
+        """The view's renderer, whatever the client accepts: an answer in JSON helps more than 406."""
         renderer = next(iter(renderers))
         return renderer, str(renderer.media_type)
 
 
 class BodyFits(BasePermission):
-    """Refuses, before the view reads it, a body that the server does not hand over or that is too large.
+    """Refuses a body before anything reads it, on every method.
 
-    Raises `LengthRequired` for a body sent in chunks: Django sees it as empty, and a toggle would flip. Raises
-    `ContentTooLarge` beyond `DATA_UPLOAD_MAX_MEMORY_SIZE` bytes, which Django REST Framework's parsers do not observe.
-    A permission, because these answers come after 401 and 403 and before anything is parsed, on every method.
+    Raises `LengthRequired` for a body without `Content-Length`, because Django sees it as empty and a toggle would
+    flip. Raises `ContentTooLarge` for more than `DATA_UPLOAD_MAX_MEMORY_SIZE` bytes, a limit that Django REST
+    Framework's parsers do not know. It is a permission, because its answers come after 401 and 403.
     """
 
     def has_permission(self, request: Request, view: APIView) -> bool:
         if request.method not in view.allowed_methods:
-            return True  # 405 is the view's own answer
+            return True  # The view answers with 405.
         length = request.META.get("CONTENT_LENGTH") or "0"
-        # A header spelt Content_Length would pass for the length with Django REST Framework.
+        # Django REST Framework would take a header spelt Content_Length for the length.
         if {"HTTP_TRANSFER_ENCODING", "HTTP_CONTENT_LENGTH"} & request.META.keys() or not length.isdecimal():
             raise LengthRequired
         if len(length) > 18 or int(length) > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:

@@ -1,4 +1,4 @@
-"""System checks for settings that work and are weak: a warning from `check`, and with `--deploy` an error besides."""
+"""System checks for settings that work but are insecure: warnings, and errors as well with `check --deploy`."""
 
 from collections.abc import Iterator
 
@@ -6,19 +6,19 @@ from django.conf import settings
 from django.core import checks
 from django.db import connection
 
-# RFC 7518, section 3.2: a key for HS256 has at least the size of the hash.
+# RFC 7518, section 3.2: a key for HS256 is at least as long as the hash.
 MIN_SECRET_BYTES = 32
 BETTER_AUTH_DEFAULT_SECRET = "better-auth-secret-12345678901234567890"  # noqa: S105
 EXAMPLE_SECRET = "change-me-to-the-secret-of-your-better-auth"  # noqa: S105
 
 
 def weak_settings() -> Iterator[tuple[int, str]]:
-    """A stable number and a sentence for each setting that works and is weak."""
+    """Yields a number, which stays the same in later versions, and a sentence for each insecure setting."""
     secret = settings.BETTER_AUTH_SECRET
     if secret and len(secret.encode()) < MIN_SECRET_BYTES:
         yield 1, f"BETTER_AUTH_SECRET is shorter than {MIN_SECRET_BYTES} bytes."
     if secret != secret.strip():
-        yield 2, "BETTER_AUTH_SECRET has surrounding white space, which counts."
+        yield 2, "BETTER_AUTH_SECRET has surrounding white space, which is part of the secret."
     if secret == BETTER_AUTH_DEFAULT_SECRET:
         yield 3, "BETTER_AUTH_SECRET is Better Auth's public default."
     if secret == EXAMPLE_SECRET:
@@ -30,7 +30,7 @@ def weak_settings() -> Iterator[tuple[int, str]]:
     if settings.CORS_ALLOW_ALL_ORIGINS:
         yield 7, "CORS_ALLOWED_ORIGINS has a wildcard."
     if connection.vendor == "sqlite":
-        yield 8, "DATABASE_URL is SQLite, which lives and dies with one machine."
+        yield 8, "DATABASE_URL is SQLite, a file that is lost with the machine."
 
 
 @checks.register()

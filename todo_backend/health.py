@@ -1,4 +1,4 @@
-"""For probes: does the process live, and can it serve?"""
+"""Health probes: `/healthz` answers while the process lives, `/readyz` while it can serve."""
 
 import logging
 
@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 
 def pending_migrations() -> list[str]:
-    """Names of migrations that the database lacks, such as `tasks.0001_initial`. Raises what the database raises."""
+    """The names of migrations that were not applied, such as `tasks.0001_initial`. Raises `django.db.Error`."""
     executor = MigrationExecutor(connection)
     plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
     return [f"{migration.app_label}.{migration.name}" for migration, _ in plan]

@@ -1,4 +1,4 @@
-"""The keys that Better Auth publishes, kept so that no request waits for them that need not."""
+"""Better Auth's JSON Web Key Set (RFC 7517), cached and refreshed in the background."""
 
 import http.client
 import json
@@ -20,7 +20,7 @@ from .exceptions import BetterAuthUnavailable
 
 logger = logging.getLogger(__name__)
 
-# The type and, where one is named, the curve of the key that an algorithm takes (RFC 7518, section 6; RFC 8037).
+# The key type and the curve that each algorithm needs (RFC 7518, section 6; RFC 8037).
 KEY_BY_ALGORITHM = {
     "EdDSA": ("OKP", "Ed25519"),
     "ES256": ("EC", "P-256"),
@@ -29,19 +29,20 @@ KEY_BY_ALGORITHM = {
     "PS256": ("RSA", None),
 }
 
-# Seconds and bytes
+# Seconds.
 FRESH_FOR = 300
 RETRY_AFTER = 10
 TIMEOUT = 3
+# Bytes.
 MAX_SIZE = 64 * 1024
 
 Keys = dict[str, dict[str, jwt.PyJWK]]
 
 
 class Fetch(threading.Thread):
-    """A fetch under way, for which nobody waits longer than `TIMEOUT`, however slowly the answer drips in.
+    """A fetch in a thread of its own. Requests wait for it until `deadline` at most, however slow the answer is.
 
-    It runs in the context of the request that started it, so that its log has the request's id.
+    The thread has the context of the request that started it, so that its log has the id of that request.
     """
 
     def __init__(self, target: Callable[[], None]) -> None:
@@ -53,10 +54,10 @@ class Fetch(threading.Thread):
 
 
 class PublishedKeys(jwt.PyJWKClient):
-    """The key set at one address (RFC 7517), fetched anew in the background once it is `FRESH_FOR` seconds old.
+    """The key set at one address. A set older than `FRESH_FOR` seconds is used while a new one is fetched.
 
-    `PyJWKClient` makes each request wait while one of them fetches, and has no keys when a fetch fails. This one goes
-    on with the keys that it has; only a key that it does not have is worth waiting for.
+    `PyJWKClient` makes every request wait while one of them fetches, and has no keys after a fetch that failed. Here a
+    request waits only for a key that the cache does not have, and a failed fetch leaves the cache as it is.
     """
 
     def __init__(self, uri: str) -> None:
@@ -64,12 +65,12 @@ class PublishedKeys(jwt.PyJWKClient):
         self.keys: Keys = {}
         self.stale_at = self.next_fetch = self.next_fetch_of_missing = monotonic()
         self.fetch: Fetch | None = None
-        # The first request has one made.
+        # The latest fetch for a key that the cache did not have.
         self.fetch_of_missing: Fetch
         self.lock = threading.Lock()
 
     def get(self, kid: str, algorithm: str) -> jwt.PyJWK | None:
-        """The key with that id for that algorithm. Raises `BetterAuthUnavailable` while there are no keys at all."""
+        """The key with this id for this algorithm. Raises `BetterAuthUnavailable` while the cache is empty."""
         if kid not in self.keys:
             self.wait_for(kid)
         elif monotonic() >= self.stale_at:
@@ -84,7 +85,7 @@ class PublishedKeys(jwt.PyJWKClient):
                 self.start()
 
     def wait_for(self, kid: str) -> None:
-        """Waits for a fetch, its own or another's, unless one for a key that was missing was made lately."""
+        """Waits for a fetch, unless another one for a missing key was made less than `RETRY_AFTER` seconds ago."""
         with self.lock:
             if kid in self.keys:
                 return
@@ -96,7 +97,7 @@ class PublishedKeys(jwt.PyJWKClient):
             fetch = self.fetch_of_missing
         fetch.wait()
         if due and cold and kid in self.keys:
-            # That was the first fetch of all, and the next key that is missing may be a new one.
+            # The first fetch of all does not count, because the next missing key may be a new one.
             self.next_fetch_of_missing = monotonic()
 
     def under_way(self) -> Fetch | None:
@@ -117,15 +118,15 @@ class PublishedKeys(jwt.PyJWKClient):
                 exc.close()
             logger.warning("Better Auth's keys cannot be fetched from %s: %s", self.uri, exc)
             return
-        # A fetch that was given up on must not undo a later one.
+        # An older fetch that ends late must not replace the result of a newer one.
         if self.fetch is not threading.current_thread():
             return
         self.keys = keys
         self.stale_at = monotonic() + FRESH_FOR
 
     def fetch_data(self) -> Any:
-        """The key set as JSON. Raises `OSError`, `HTTPException` or `ValueError` where there is none to be had."""
-        request = urllib.request.Request(self.uri, headers=self.headers)  # noqa: S310  the settings take http(s) only
+        """The JSON at the address. Raises `OSError`, `HTTPException` or `ValueError`."""
+        request = urllib.request.Request(self.uri, headers=self.headers)  # noqa: S310  The settings accept http(s) only.
         with urllib.request.build_opener(NoRedirect).open(request, timeout=self.timeout) as response:
             content = b""
             deadline = monotonic() + self.timeout
@@ -139,14 +140,14 @@ class PublishedKeys(jwt.PyJWKClient):
 
 
 class NoRedirect(urllib.request.HTTPRedirectHandler):
-    """Leaves a redirect the error that it then is: nobody but the configured address may say which keys count."""
+    """Makes a redirect an error, because only the configured address may say which keys are accepted."""
 
     def redirect_request(self, *args: Any) -> None:
         return None
 
 
 def public_keys(key_set: Any) -> Keys:
-    """The set's public signature keys, by id and by algorithm that they can be for. Raises `ValueError` without any."""
+    """The public signature keys of a set, by id and by algorithm. Raises `ValueError` if there are none."""
     keys: Keys = {}
     jwks = key_set.get("keys") if isinstance(key_set, dict) else None
     for jwk in filter(is_public_signature_key, jwks if isinstance(jwks, list) else []):
@@ -160,7 +161,7 @@ def public_keys(key_set: Any) -> Keys:
 
 
 def is_public_signature_key(jwk: Any) -> bool:
-    """Whether it has an id, no private part, and no other purpose than verifying signatures (RFC 7517, section 4)."""
+    """Whether a key has an id, has no private part, and may verify signatures (RFC 7517, section 4)."""
     if not isinstance(jwk, dict) or not isinstance(jwk.get("kid"), str) or "d" in jwk:
         return False
     operations = jwk.get("key_ops", ["verify"])

@@ -1,72 +1,73 @@
-"""One line for each request, and the request's id in every line that it caused."""
+"""Logging: one line for each request, and the id of the request in every line that it causes."""
 
 import logging
-import random
 import re
 import time
 import uuid
 from collections.abc import Callable
 from contextvars import ContextVar
+from typing import Any
 
 import psycopg
 from django.db import Error
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils.encoding import escape_uri_path
+from pythonjsonlogger.core import RESERVED_ATTRS
 
 from .exceptions import first_line
 
 logger = logging.getLogger(__name__)
 
 MESSAGE = "%(method)s %(path)s %(status)d in %(milliseconds).1f ms, user %(user)r"
-REFUSED_MESSAGE = f"{MESSAGE}, token refused: %(token_refused)s"
-# With \-, because ECMA-262 reads it from the OpenAPI document.
+REFUSED_MESSAGE = f"{MESSAGE}, refused: %(refused)s"
+# The OpenAPI document has this pattern, and ECMA-262 wants \- for a hyphen in a class.
 REQUEST_ID = re.compile(r"[A-Za-z0-9._\-]{1,128}")
 
 request_id: ContextVar[str] = ContextVar("request_id")
 
 
 def log_request(get_response: Callable[[HttpRequest], HttpResponseBase]) -> Callable[[HttpRequest], HttpResponseBase]:
-    """Logs a request when it is answered, without its query, and puts its `X-Request-ID` on the answer.
+    """Logs each request in one line, without its query, and puts its `X-Request-ID` on the answer.
 
-    The id is the request's own if it is 1 to 128 of `A-Za-z0-9._-`, else a new one.
+    The id is the one that the request brings, if that is 1 to 128 of `A-Za-z0-9._-`, and a new one otherwise.
     """
 
     def middleware(request: HttpRequest) -> HttpResponseBase:
         start = time.perf_counter()
         sent = request.META.get("HTTP_X_REQUEST_ID", "")
-        current = request_id.set(sent if REQUEST_ID.fullmatch(sent) else new_id())
+        current = sent if REQUEST_ID.fullmatch(sent) else str(uuid.uuid4())
+        token = request_id.set(current)
         try:
             response = get_response(request)
-            response["X-Request-ID"] = request_id.get()
-            fields = {
-                "method": request.method,
-                # Percent-encoded, because it could have a line's end in it.
-                "path": escape_uri_path(request.path),
-                "status": response.status_code,
-                "milliseconds": round((time.perf_counter() - start) * 1000, 1),
-                "user": getattr(getattr(request, "user", None), "pk", None),
-            }
-            message = MESSAGE
-            if reason := getattr(request, "token_refused", None):
-                fields["token_refused"] = reason
-                message = REFUSED_MESSAGE
-            level = logging.ERROR if response.status_code >= 500 else logging.INFO
-            logger.log(level, message, fields, extra=fields)
+            response["X-Request-ID"] = current
+            log_response(request, response, time.perf_counter() - start)
             return response
         finally:
-            request_id.reset(current)
+            request_id.reset(token)
 
     return middleware
 
 
-def new_id() -> str:
-    """A random UUID (RFC 9562, section 5.4); `uuid4()` asks the kernel, and Python then lets another thread run."""
-    return str(uuid.UUID(int=random.getrandbits(128), version=4))
+def log_response(request: HttpRequest, response: HttpResponseBase, seconds: float) -> None:
+    fields = {
+        "method": request.method,
+        # Percent-encoded, because a path may contain a line break.
+        "path": escape_uri_path(request.path),
+        "status": response.status_code,
+        "milliseconds": round(seconds * 1000, 1),
+        "user": getattr(getattr(request, "user", None), "pk", None),
+    }
+    message = MESSAGE
+    if reason := getattr(response, "reason", None):
+        fields["refused"] = reason
+        message = REFUSED_MESSAGE
+    level = logging.ERROR if response.status_code >= 500 else logging.INFO
+    logger.log(level, message, fields, extra=fields)
 
 
 class RequestIdFilter(logging.Filter):
-    """Adds `request_id` to what is logged while a request is answered."""
+    """Adds `request_id` to each record that is logged while a request is answered."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         if value := request_id.get(None):
@@ -75,7 +76,7 @@ class RequestIdFilter(logging.Filter):
 
 
 class DatabaseErrorFilter(logging.Filter):
-    """Cuts the database's errors in a traceback to their first line: the lines after it quote what users wrote."""
+    """Cuts database errors in a traceback to their first line, because the further lines quote what users wrote."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         exc = record.exc_info[1] if record.exc_info else None
@@ -84,3 +85,57 @@ class DatabaseErrorFilter(logging.Filter):
                 exc.args = (first_line(exc),)
             exc = exc.__cause__ or exc.__context__
         return True
+
+
+def logging_config(level: str, formatter: str) -> dict[str, Any]:
+    """Django's `LOGGING`; `formatter` is `text` or `json`.
+
+    settings.py calls this function, so nothing that this module imports may use a setting while it is imported.
+    """
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "filters": {
+            "request_id": {"()": RequestIdFilter},
+            "database_error": {"()": DatabaseErrorFilter},
+            "traceback": {"()": "django.utils.log.CallbackFilter", "callback": lambda record: record.exc_info},
+            "no_request_line": {
+                "()": "django.utils.log.CallbackFilter",
+                "callback": lambda record: record.msg != '"%s" %s %s',  # http.server's
+            },
+        },
+        "formatters": {
+            "text": {
+                "()": "logging.Formatter",
+                "fmt": "%(asctime)s %(levelname)s %(name)s %(request_id)s: %(message)s",
+                "defaults": {"request_id": "-"},
+            },
+            "json": {
+                "()": "pythonjsonlogger.json.JsonFormatter",
+                "fmt": "{levelname}{name}{message}",
+                "style": "{",
+                "timestamp": True,
+                # Django adds the request to some records; its text contains the query.
+                "reserved_attrs": [*RESERVED_ATTRS, "request", "server_time"],
+                "rename_fields": {"levelname": "level", "name": "logger"},
+            },
+        },
+        "handlers": {
+            "console": {
+                "class": "logging.StreamHandler",
+                "filters": ["request_id", "database_error"],
+                "formatter": formatter,
+            },
+        },
+        "root": {"handlers": ["console"], "level": level},
+        "loggers": {
+            # Django's own handlers would print a record a second time with DEBUG, and mail it without.
+            "django": {"handlers": [], "level": "NOTSET"},
+            # At DEBUG these two would log every statement and every variable of an error page, with what users wrote.
+            "django.db.backends": {"level": "INFO"},
+            "django.template": {"level": "INFO"},
+            # log_request has a line for each request already; the line of runserver would contain the query.
+            "django.request": {"level": "ERROR", "filters": ["traceback"]},
+            "django.server": {"handlers": [], "level": "NOTSET", "propagate": True, "filters": ["no_request_line"]},
+        },
+    }

@@ -1,3 +1,5 @@
+"""What holds for every request, whichever view answers it."""
+
 import logging
 from collections.abc import Callable
 
@@ -7,20 +9,34 @@ from django.core.exceptions import DisallowedHost
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
-from .exceptions import error_response
+from .exceptions import ErrorResponse
 from .postgresql.connection import Within
 
 logger = logging.getLogger(__name__)
 
-View = Callable[[HttpRequest], HttpResponseBase]
+PROBES = ("/healthz", "/readyz")
 
 
-def no_store(get_response: View) -> View:
-    """Keeps what is below /api/, errors included, out of every cache: most of it is one user's."""
+def api_conventions(get_response: Callable[[HttpRequest], HttpResponseBase]) -> Callable[..., HttpResponseBase]:
+    """Applies the API's conventions to requests and answers.
+
+    - A path with a trailing slash is routed like the path without it, because a redirect would lose a body.
+    - A query string is UTF-8, whatever charset `Content-Type` names for the body.
+    - The database has `DATABASE_TIMEOUT` seconds for each statement.
+    - An error is JSON, also where Django answers in HTML: for a path without a route, and outside the views.
+    - No cache stores an answer below `/api/`, because most of them belong to one user.
+    """
 
     def middleware(request: HttpRequest) -> HttpResponseBase:
         is_api = request.path_info.startswith("/api/")
-        response = get_response(request)
+        if request.path_info.endswith("/"):
+            request.path_info = request.path_info[:-1] or "/"
+        if request.encoding:
+            request.encoding = settings.DEFAULT_CHARSET
+        with Within(settings.DATABASE_TIMEOUT):
+            response = get_response(request)
+        if response.status_code >= 400 and response.get("Content-Type") != "application/json":
+            response = as_json(response)
         if is_api:
             response["Cache-Control"] = "no-store"
         return response
@@ -28,28 +44,31 @@ def no_store(get_response: View) -> View:
     return middleware
 
 
-def json_errors(get_response: View) -> View:
-    """Answers in JSON where Django has HTML: without a route, and with DEBUG for what is raised outside the views."""
-
-    def middleware(request: HttpRequest) -> HttpResponseBase:
-        response = get_response(request)
-        if response.status_code < 400 or response.get("Content-Type") == "application/json":
-            return response
-        headers = {name: value for name, value in response.items() if name == "Allow"}
-        return error_response(response.status_code, f"{response.reason_phrase.capitalize()}.", headers)
-
-    return middleware
+def as_json(response: HttpResponseBase) -> ErrorResponse:
+    """The error with the body that the API promises and with its own headers."""
+    headers = {name: value for name, value in response.items() if name not in ("Content-Type", "Content-Length")}
+    return ErrorResponse(response.status_code, f"{response.reason_phrase.capitalize()}.", headers)
 
 
-def optional_trailing_slash(get_response: View) -> View:
-    """Routes a path with a trailing slash like the one without it; a redirect would lose the body of a POST."""
+class HostAndCorsMiddleware(CorsMiddleware):
+    """Refuses a `Host` that is not allowed, and does what django-cors-headers does.
 
-    def middleware(request: HttpRequest) -> HttpResponseBase:
-        if request.path_info.endswith("/"):
-            request.path_info = request.path_info[:-1] or "/"
-        return get_response(request)
+    Both are one layer, so that a page can read the refusal, and a preflight for another host is refused, too.
+    """
 
-    return middleware
+    def check_preflight(self, request: HttpRequest) -> HttpResponseBase | None:
+        # Probes come to an address that changes, so they may name any host.
+        if request.path_info not in PROBES and not has_allowed_host(request):
+            return ErrorResponse(400, "This Host is not among ALLOWED_HOSTS.")
+        return super().check_preflight(request)
+
+    def add_response_headers(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+        """Logs the origin of a refused preflight, because the browser tells the page only that the request failed."""
+        response = super().add_response_headers(request, response)
+        is_preflight = request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers
+        if is_preflight and "Access-Control-Allow-Origin" not in response:
+            logger.info("Origin %r is not among CORS_ALLOWED_ORIGINS.", request.headers.get("Origin", "")[:255])
+        return response
 
 
 def has_allowed_host(request: HttpRequest) -> bool:
@@ -57,42 +76,3 @@ def has_allowed_host(request: HttpRequest) -> bool:
         return bool(request.get_host())
     except DisallowedHost:
         return False
-
-
-def allowed_host(get_response: View) -> View:
-    """Refuses a `Host` that is not allowed before anything else, save for probes, which come to an address."""
-
-    def middleware(request: HttpRequest) -> HttpResponseBase:
-        if request.path_info not in ("/healthz", "/readyz") and not has_allowed_host(request):
-            return error_response(400, "This Host is not among ALLOWED_HOSTS.")
-        return get_response(request)
-
-    return middleware
-
-
-def database_timeout(get_response: View) -> View:
-    """Bounds what a request waits for PostgreSQL."""
-
-    def middleware(request: HttpRequest) -> HttpResponseBase:
-        with Within(settings.DATABASE_TIMEOUT):
-            return get_response(request)
-
-    return middleware
-
-
-class HostFirstCorsMiddleware(CorsMiddleware):
-    """Leaves a preflight for another `Host` to `allowed_host`, and gives the refusal its headers.
-
-    What it refuses, it logs: the browser tells its page only that the request failed.
-    """
-
-    def check_preflight(self, request: HttpRequest) -> HttpResponseBase | None:
-        response = super().check_preflight(request)
-        return response if response is not None and has_allowed_host(request) else None
-
-    def add_response_headers(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
-        response = super().add_response_headers(request, response)
-        is_preflight = request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers
-        if is_preflight and "Access-Control-Allow-Origin" not in response:
-            logger.info("Origin %r is not among CORS_ALLOWED_ORIGINS.", request.headers.get("Origin", "")[:255])
-        return response

@@ -1,11 +1,17 @@
-"""What the OpenAPI document says and drf-spectacular cannot know: every error, and what texts and times keep to."""
+"""The parts of the OpenAPI document that drf-spectacular cannot derive: errors, headers, and the form of times."""
 
 from threading import Lock
 from typing import Any, ClassVar
 
 from drf_spectacular import generators
+from drf_spectacular.extensions import OpenApiSerializerFieldExtension
+from drf_spectacular.openapi import AutoSchema
+from drf_spectacular.utils import Direction
 
 from .log import REQUEST_ID
+
+# The form of `DATETIME_FORMAT`.
+TIME = "^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}[.][0-9]{6}Z$"
 
 ERROR_SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -49,7 +55,7 @@ def reference(kind: str, name: str) -> dict[str, str]:
 
 
 def error(description: str, examples: dict[str, Any], *headers: str, schema: str = "ErrorResponse") -> dict[str, Any]:
-    """A response object; the examples are bodies, or the `detail` of bodies that have nothing else."""
+    """A response object. An example is a body, or the `detail` of a body that has no other member."""
     values = {name: {"detail": body} if isinstance(body, str) else body for name, body in examples.items()}
     return {
         "description": description,
@@ -137,14 +143,18 @@ ERRORS = {
     ),
 }
 
-# What str.strip() trims, which is not ECMA-262's white space.
-SPACE = r"\t-\r\x1c- \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
-TEXT = r"^[^\x00]*$"
-TIME = "^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}[.][0-9]{6}Z$"
+
+class DateTimeFieldExtension(OpenApiSerializerFieldExtension):  # type: ignore[no-untyped-call]
+    """Times as `DATETIME_FORMAT` writes them. A time that is sent may have any form of ISO 8601."""
+
+    target_class = "rest_framework.fields.DateTimeField"
+
+    def map_serializer_field(self, auto_schema: AutoSchema, direction: Direction) -> dict[str, Any]:
+        return {"type": "string", "format": "date-time", **({"pattern": TIME} if direction == "response" else {})}
 
 
 class SchemaGenerator(generators.SchemaGenerator):
-    """Makes the document once for each process: threads that make it at once fail (drf-spectacular, issue 1122)."""
+    """Builds the document once for each process: building it in two threads at once fails (drf-spectacular #1122)."""
 
     lock = Lock()
     document: ClassVar[Any] = None
@@ -157,27 +167,12 @@ class SchemaGenerator(generators.SchemaGenerator):
 
 
 def without_user_paths(endpoints: list[Any], **kwargs: object) -> list[Any]:
-    """Leaves out `/api/{user_id}/tasks…`, every operation's second address; the document's introduction has it."""
+    """Leaves out `/api/{user_id}/tasks…`, which the introduction of the document mentions."""
     return [endpoint for endpoint in endpoints if "{user_id}" not in endpoint[0]]
 
 
-def trimmed(max_length: int) -> str:
-    """The pattern of a text that is not blank and, trimmed, has up to so many characters."""
-    return rf"^[{SPACE}]*[^\x00{SPACE}](?:[^\x00]{{0,{max_length - 2}}}[^\x00{SPACE}])?[{SPACE}]*$"
-
-
-def complete_text(schema: dict[str, Any]) -> None:
-    """Adds the pattern of a text, which for one that is sent and trimmed has the limit of its length in it."""
-    if schema.get("format") == "date-time":
-        schema["pattern"] = TIME
-    elif "minLength" in schema:
-        schema["pattern"] = trimmed(schema.pop("maxLength"))
-    else:
-        schema["pattern"] = TEXT
-
-
 def possible_errors(path: str, operation: dict[str, Any]) -> set[str]:
-    """What of `ERRORS` an operation can answer; 405 is for what is no operation, 403 for paths that are left out."""
+    """The names in `ERRORS` of the answers that an operation can give. None gives 405, and only omitted paths 403."""
     found = {"BadRequest", "Unauthorized", "LengthRequired", "ContentTooLarge", "InternalServerError", "Unavailable"}
     if "{id}" in path:
         found |= {"NotFound"}
@@ -189,26 +184,22 @@ def possible_errors(path: str, operation: dict[str, Any]) -> set[str]:
 
 
 def complete(result: dict[str, Any], **kwargs: object) -> dict[str, Any]:
-    """Adds to the document the errors of every operation, the headers of every answer, and the patterns of texts."""
+    """Adds the errors of every operation and the headers of every answer to the document."""
     components = result["components"]
     for name, schema in components["schemas"].items():
-        # Only what is sent may leave something out.
+        # An answer has every member. Only a request may leave one out.
         if not name.endswith("Request"):
             schema["required"] = list(schema["properties"])
         for member in schema["properties"].values():
-            # What is sent has schemas of its own, without these members.
+            # Requests have schemas of their own, so these members need no mark.
             member.pop("readOnly", None)
-            if member["type"] == "integer":
-                member["format"] = "int64"
-            if member["type"] == "string":
-                complete_text(member)
     components["schemas"] |= SCHEMAS
     components["headers"] = HEADERS
     components["responses"] = {name: response for (name, _), response in ERRORS.items()}
     for path, operations in result["paths"].items():
         for operation in operations.values():
             for parameter in operation.get("parameters", []):
-                # drf-spectacular's, of choices that are not blank; client generators stumble over it.
+                # drf-spectacular adds it to a choice that may not be blank, and client generators cannot read it there.
                 parameter["schema"].pop("minLength", None)
             for response in operation["responses"].values():
                 response.setdefault("headers", {})["X-Request-ID"] = reference("headers", "X-Request-ID")

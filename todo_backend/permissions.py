@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class IsUserInPath(BasePermission):
-    """Where a path names a user, it has to be the token's."""
+    """Refuses a path that names another user than the token does."""
 
     message = "The user in the path is not the token's."
 

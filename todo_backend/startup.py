@@ -13,9 +13,9 @@ logger = logging.getLogger(__name__)
 
 
 def log_configuration() -> None:
-    """Says in one line what this process serves and with what."""
+    """Logs the configuration of this process, and what is wrong with it, in one line."""
     try:
-        # The process serves only after it.
+        # The process serves only after this, so the database may not hang here.
         with Within(settings.DATABASE_TIMEOUT):
             pending = ", ".join(pending_migrations()) or "none"
     except Error as exc:

@@ -1,36 +1,35 @@
-"""What a token must be: a JWS in compact form whose header, signature and claims this API accepts."""
+"""Verifies tokens: the header, the signature and the claims of a JWT (RFC 7519)."""
 
 import json
 import time
 import unicodedata
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import Any
 
 import jwt
 from django.conf import settings
-from jwt.algorithms import HMACAlgorithm
-from jwt.utils import force_bytes
 from rest_framework.exceptions import AuthenticationFailed
 
 from .jwks import KEY_BY_ALGORITHM, published_keys
 
-# Bytes; verification costs CPU in proportion, and Better Auth's own tokens stay under 1000.
+# Bytes. Verifying takes CPU time in proportion to the size, and Better Auth's own tokens have less than 1000 bytes.
 MAX_TOKEN_SIZE = 8192
-# The last second of year 9999, so that nothing downstream overflows.
+# The last second of the year 9999, the last one that `datetime` can represent.
 MAX_NUMERIC_DATE = 253402300799
+# Seconds.
 NBF_LEEWAY = 10
 MAX_SUBJECT_LENGTH = 255
-# Better Auth signs its session cookie cache with the same key, as another type (RFC 8725, section 3.11).
+# Better Auth signs its session cookie cache with the same key, under another type (RFC 8725, section 3.11).
 TYPES = ("JWT", "at+jwt")
 
-# The setting under which Better Auth's tokens of an algorithm are accepted.
+# The setting that makes this API accept an algorithm.
 SETTING_BY_ALGORITHM = {"HS256": "BETTER_AUTH_SECRET", **dict.fromkeys(KEY_BY_ALGORITHM, "BETTER_AUTH_URL")}
-# Names of signature algorithms in IANA's registry (RFC 7518, section 7.1) that are accepted under no setting.
+# The other signature algorithms in IANA's registry (RFC 7518, section 7.1), which no setting makes it accept.
 OTHER_ALGORITHMS = {
     *("none", "HS384", "HS512", "RS384", "RS512", "PS384", "PS512", "ES384", "ES256K", "Ed25519", "Ed448"),
     *("ML-DSA-44", "ML-DSA-65", "ML-DSA-87"),
 }
-# Verifies signatures and no claims.
+# Verifies signatures; `validate_claims` looks at the claims.
 jws = jwt.PyJWS()
 
 INVALID = "Token is invalid."
@@ -40,7 +39,10 @@ ENCRYPTED = "This token is encrypted. Get a signed JWT from /api/auth/token."
 
 
 class TokenRefused(AuthenticationFailed):
-    """401 with a `detail` for the client; `reason` says more, to the log, and repeats neither token nor signature."""
+    """401. `detail` is for the client. `reason` says more and is for the log, so it never repeats the token.
+
+    `code` names the kind of refusal, for `explain_token`.
+    """
 
     def __init__(self, code: str, reason: str, detail: str = INVALID) -> None:
         super().__init__(detail)
@@ -49,7 +51,7 @@ class TokenRefused(AuthenticationFailed):
 
 
 def accepted_tokens() -> list[str]:
-    """The families of tokens that this configuration accepts, and what verifies each."""
+    """The algorithms that this configuration accepts, and the keys that verify them."""
     accepted = []
     if settings.BETTER_AUTH_SECRET:
         accepted.append("HS256 under BETTER_AUTH_SECRET")
@@ -59,7 +61,7 @@ def accepted_tokens() -> list[str]:
 
 
 def verify(token: bytes) -> dict[str, Any]:
-    """The claims of a token that is accepted. Raises `TokenRefused`, or `BetterAuthUnavailable` for want of keys."""
+    """The claims of an accepted token. Raises `TokenRefused`, or `BetterAuthUnavailable` while there are no keys."""
     header = read_header(token)
     try:
         claims = verify_signature(token, header["alg"], verification_key(header))
@@ -73,7 +75,7 @@ def verify(token: bytes) -> dict[str, Any]:
 
 
 def read_header(token: bytes) -> dict[str, Any]:
-    """The header of a JWS in compact form (RFC 7515, section 7.1) with an accepted algorithm; verifies nothing."""
+    """The header of a JWS in compact form (RFC 7515, section 7.1). Checks everything that needs no key."""
     if len(token) > MAX_TOKEN_SIZE:
         raise TokenRefused("size", f"it is larger than {MAX_TOKEN_SIZE} bytes")
     if not token.isascii():
@@ -83,7 +85,7 @@ def read_header(token: bytes) -> dict[str, Any]:
         raise TokenRefused("not_a_jwt", "it is not a JWT", NOT_A_JWT)
     if segments == 5:
         raise TokenRefused("encrypted", "it is encrypted", ENCRYPTED)
-    # PyJWT takes padding, which RFC 7515, section 2, leaves no room for.
+    # PyJWT accepts padding, which RFC 7515, section 2, does not allow.
     if b"=" in token:
         raise TokenRefused("malformed", "it is padded")
     try:
@@ -123,38 +125,24 @@ def is_published(header: dict[str, Any]) -> bool:
 
 @lru_cache(maxsize=64)
 def parse_header(segment: bytes) -> dict[str, Any]:
-    """The header in the first segment of a token; most tokens have the same."""
+    """The header in the first segment of a token. It is cached, because most tokens have the same header."""
     return jwt.get_unverified_header(segment + b"..")
 
 
-def verification_key(header: dict[str, Any]) -> jwt.PyJWK:
+def verification_key(header: dict[str, Any]) -> str | jwt.PyJWK:
     """The key that the token's algorithm calls for."""
     if not is_published(header):
-        return secret_key(settings.BETTER_AUTH_SECRET)
+        return str(settings.BETTER_AUTH_SECRET)
     key = published_keys(settings.BETTER_AUTH_JWKS_URL).get(header["kid"], header["alg"])
     if not key:
         raise TokenRefused("key", f"Better Auth publishes no {header['alg']} key with the id {header['kid'][:80]!r}")
     return key
 
 
-class CheckedSecret(HMACAlgorithm):
-    """HMAC under a secret that `settings` has checked to be no public key, which takes longer than a signature."""
-
-    def prepare_key(self, key: str | bytes) -> bytes:
-        return force_bytes(key)
-
-
-@cache
-def secret_key(secret: str) -> jwt.PyJWK:
-    key = jwt.PyJWK({**HMACAlgorithm.to_jwk(secret.encode(), as_dict=True), "alg": "HS256"})
-    key.Algorithm = CheckedSecret(HMACAlgorithm.SHA256)
-    return key
-
-
-# Clients send a token with each request for as long as it lasts. What is refused is not kept.
+# A client sends the same token with every request until it expires. Exceptions are not cached.
 @lru_cache(maxsize=1024)
-def verify_signature(token: bytes, algorithm: str, key: jwt.PyJWK) -> dict[str, Any]:
-    """The claims of a token whose signature holds under that key."""
+def verify_signature(token: bytes, algorithm: str, key: str | jwt.PyJWK) -> dict[str, Any]:
+    """The claims of a token that the key has signed. Raises `jwt.InvalidTokenError` or `ValueError`."""
     claims = json.loads(jws.decode(token, key, algorithms=[algorithm]))
     if not isinstance(claims, dict):
         raise jwt.DecodeError("the claims are no object")
@@ -162,10 +150,10 @@ def verify_signature(token: bytes, algorithm: str, key: jwt.PyJWK) -> dict[str, 
 
 
 def validate_claims(claims: dict[str, Any], *, published: bool) -> None:
-    """Raises `TokenRefused` unless the claims of a signed token name a user, a time still to come, and us.
+    """Raises `TokenRefused` unless the token is for this API, has not expired, and names a user.
 
-    Under published keys `iss` and `aud` are required. `iat` rejects nothing: clocks differ by seconds, and a fresh
-    token has to work.
+    Under published keys `iss` and `aud` are required. `iat` is not checked, because clocks differ by seconds and a new
+    token has to be accepted.
     """
     now = time.time()
     if not is_numeric_date(claims.get("exp")):
@@ -197,12 +185,12 @@ def validate_recipient(name: str, values: list[Any], expected: str) -> None:
 
 
 def is_numeric_date(value: object) -> bool:
-    """Whether it is a `NumericDate` (RFC 7519, section 2) up to the year 9999; NaN, which Python parses, is not."""
+    """Whether this is a `NumericDate` (RFC 7519, section 2) up to the year 9999. NaN, which Python parses, is not."""
     return isinstance(value, int | float) and not isinstance(value, bool) and value <= MAX_NUMERIC_DATE
 
 
 def is_user_id(value: object) -> bool:
-    """Whether it can be a user: 1 to 255 characters, not blank, without control characters and lone surrogates."""
+    """Whether this has 1 to 255 characters, is not blank, and has no control character and no lone surrogate."""
     return (
         isinstance(value, str)
         and len(value) <= MAX_SUBJECT_LENGTH

@@ -8,16 +8,16 @@ from django.db import Error
 
 @contextmanager
 def one_line_errors(subject: str) -> Iterator[None]:
-    """Raises `CommandError`, of one line, for what the database says and for Ctrl-C."""
+    """Turns database errors and Ctrl-C into a `CommandError` of one line; `subject` names the database."""
     try:
         yield
     except KeyboardInterrupt:
         raise CommandError("Interrupted. Run it again for the rest.") from None
-    # What is not UTF-8 on the command line cannot be sent to a database.
-    except (Error, ImproperlyConfigured, UnicodeEncodeError) as exc:
+    # psycopg raises UnicodeError for parameters that are not UTF-8, and for host names that are none.
+    except (Error, ImproperlyConfigured, UnicodeError) as exc:
         raise CommandError(f"{subject}: {first_line(exc)}") from exc
 
 
 def first_line(exc: Exception) -> str:
-    """A database's message without the lines after it, which quote rows and statements."""
+    """Returns a database's message without the further lines, which quote rows and statements."""
     return str(exc).partition("\n")[0]

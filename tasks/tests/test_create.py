@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tasks.models import WHITE_SPACE
+from tasks.models import WHITE_SPACE, Task
 from testing.client import Rows, UserClient
 
 pytestmark = pytest.mark.django_db
@@ -28,6 +28,7 @@ def test_a_task_is_made_and_shown_as_it_is_in_the_database(ada: UserClient, rows
     assert response["Cache-Control"] == "no-store"
     written = row["created_at"].strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     assert response.json() == {
+        **response.json(),
         "id": row["id"],
         "user_id": "ada",
         "title": "Buy milk",
@@ -36,7 +37,7 @@ def test_a_task_is_made_and_shown_as_it_is_in_the_database(ada: UserClient, rows
         "created_at": written,
         "updated_at": written,
     }
-    assert list(response.json()) == ["id", "user_id", "title", "description", "completed", "created_at", "updated_at"]
+    assert tuple(response.json()) == Task.API_FIELDS
     assert row == {**row, "user_id": "ada", "title": "Buy milk", "description": "2 %", "completed": True}
     assert before <= row["created_at"] == row["updated_at"] <= datetime.now(UTC) + timedelta(seconds=1)
 
@@ -63,8 +64,8 @@ TITLES = {
     "one character": ("x", "x"),
     "200 characters": ("x" * 200, "x" * 200),
     "200 code points of four bytes": ("😀" * 200, "😀" * 200),
-    "200 characters after trimming": ("\t " + "x" * 200 + " \n", "x" * 200),
-    "white space of every kind around it": (WHITE_SPACE + "a b" + WHITE_SPACE, "a b"),
+    "200 characters before trimming": ("\t " + "x" * 196 + " \n", "x" * 196),
+    "white space of every kind around it": (f"{WHITE_SPACE}\ufeffa b\ufeff{WHITE_SPACE}", "a b"),
     "markup": ("<b>&amp;</b>'\"; --", "<b>&amp;</b>'\"; --"),
     "per cent signs": ("100 %s %(x)s %%", "100 %s %(x)s %%"),
     "right to left, combining, zero width": ("שלום e\u0301 \u200b", "שלום e\u0301 \u200b"),
@@ -97,6 +98,12 @@ REFUSED: dict[str, tuple[Any, dict[str, str]]] = {
     "title empty": ({"title": ""}, {"title": BLANK}),
     "title blank": ({"title": " \t\n"}, {"title": BLANK}),
     "title of every white space": ({"title": WHITE_SPACE}, {"title": BLANK}),
+    "title a byte order mark": ({"title": "\ufeff"}, {"title": BLANK}),
+    "title of white space in Python and in JavaScript": ({"title": "\u2003\ufeff\x85"}, {"title": BLANK}),
+    "title too long before trimming": (
+        {"title": " " + "x" * 200},
+        {"title": "Ensure this field has no more than 200 characters."},
+    ),
     "title a number": ({"title": 5}, {"title": NOT_A_STRING}),
     "title a fraction": ({"title": 1.5}, {"title": NOT_A_STRING}),
     "title a boolean": ({"title": True}, {"title": NOT_A_STRING}),

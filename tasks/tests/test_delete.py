@@ -47,4 +47,4 @@ def test_a_delete_is_one_statement_with_the_user_in_it(ada: UserClient, django_a
     task = ada.task()
     with django_assert_num_queries(1) as captured:
         ada("DELETE", f"/api/tasks/{task['id']}")
-    assert "\"user_id\" = 'ada'" in captured.captured_queries[0]["sql"]
+    assert "tasks_task.user_id = 'ada'" in captured.captured_queries[0]["sql"]

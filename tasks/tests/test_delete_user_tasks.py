@@ -10,7 +10,9 @@ from django.core.management import CommandError, call_command
 from django.db import connection, transaction
 
 from tasks.models import Task
-from testing.processes import database_url, free_port, manage, manage_on_terminal, start_manage
+from testing.client import Rows, UserClient
+from testing.database import default_database
+from testing.processes import database_url, free_port, manage_on_terminal, start_manage
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -25,64 +27,95 @@ def delete(sub: str, *options: str) -> str:
     return output.getvalue()
 
 
-def test_all_tasks_of_the_user_are_deleted_and_no_others(bob: Any, rows: Any) -> None:
+def test_all_tasks_of_the_user_are_deleted_and_no_others(bob: UserClient, rows: Rows) -> None:
     make("ada", 2500)
     kept = [bob.task()["id"], *(Task.objects.create(user_id=user_id, title="x").pk for user_id in ("Ada", "ada ", "a"))]
     assert delete("ada", "--yes") == "The user 'ada' has 2500 task(s).\nAll are gone.\n"
     assert [row["id"] for row in rows()] == kept
 
 
-@pytest.mark.parametrize("options", [[], ["--yes"]])
-def test_a_user_without_tasks_is_no_error(options: list[str], bob: Any, rows: Any) -> None:
+@pytest.mark.parametrize("options", [[], ["--yes"]], ids=["asking", "yes"])
+def test_a_user_without_tasks_is_no_error(options: list[str], bob: UserClient, rows: Rows) -> None:
     bob.task()
     assert delete("ada", *options) == "The user 'ada' has 0 task(s).\n"
     assert len(rows()) == 1
 
 
-@pytest.mark.parametrize("sub", ["", " ", "\t\n"])
-def test_a_blank_sub_is_refused(sub: str, rows: Any) -> None:
+@pytest.mark.parametrize("sub", ["", " ", "\t\n"], ids=["empty", "space", "tab"])
+def test_a_blank_sub_is_refused(sub: str, rows: Rows) -> None:
     Task.objects.create(user_id=sub or " ", title="x")
     with pytest.raises(CommandError, match="blank"):
         delete(sub, "--yes")
     assert len(rows()) == 1
 
 
-def test_without_a_terminal_it_asks_for_yes(rows: Any) -> None:
+def test_without_a_terminal_it_asks_for_yes(
+    rows: Rows, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     make("ada", 2)
-    result = manage("delete_user_tasks", "ada", DATABASE_URL=database_url())
-    assert (result.returncode, result.stdout) == (1, "The user 'ada' has 2 task(s).\n")
-    assert result.stderr == "CommandError: There is no terminal to ask on: say --yes to delete them.\n"
-    assert len(rows()) == 2
-    result = manage("delete_user_tasks", "ada", "--yes", DATABASE_URL=database_url())
+    monkeypatch.setattr("sys.stdin", StringIO("y\n"))
+    with pytest.raises(CommandError, match=r"\AThere is no terminal to ask on: say --yes to delete them\.\Z"):
+        call_command("delete_user_tasks", "ada")
     # No progress, either.
-    assert (result.returncode, result.stderr) == (0, "")
+    assert capfd.readouterr() == ("The user 'ada' has 2 task(s).\n", "")
+    assert len(rows()) == 2
+    call_command("delete_user_tasks", "ada", "--yes")
+    assert capfd.readouterr() == ("The user 'ada' has 2 task(s).\nAll are gone.\n", "")
     assert rows() == []
+
+
+class Terminal(StringIO):
+    """Standard input on which the keys are pressed."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("keys", ["YES\n", "yes\n", "Y\n"], ids=repr)
+def test_yes_deletes(
+    keys: str, rows: Rows, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make("ada", 2)
+    monkeypatch.setattr("sys.stdin", Terminal(keys))
+    call_command("delete_user_tasks", "ada")
+    assert capsys.readouterr().out == "The user 'ada' has 2 task(s).\nDelete them? [y/N] All are gone.\n"
+    assert rows() == []
+
+
+@pytest.mark.parametrize("keys", ["n\n", "\n", ""], ids=["n", "Enter", "Ctrl-D"])
+def test_any_other_answer_deletes_nothing(
+    keys: str, rows: Rows, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make("ada", 2)
+    monkeypatch.setattr("sys.stdin", Terminal(keys))
+    with pytest.raises(CommandError, match=r"\ANothing was deleted\.\Z"):
+        call_command("delete_user_tasks", "ada")
+    # Enter moves the cursor on a real terminal; after Ctrl-D the command does.
+    assert capsys.readouterr().out == f"The user 'ada' has 2 task(s).\nDelete them? [y/N] {'' if keys else chr(10)}"
+    assert len(rows()) == 2
 
 
 @pytest.mark.parametrize(
     ("keys", "status", "last", "left"),
     [
         (b"y\n", 0, "All are gone.", 0),
-        (b"YES\n", 0, "All are gone.", 0),
-        (b"n\n", 1, "Nothing was deleted.", 2),
-        (b"\n", 1, "Nothing was deleted.", 2),
-        (b"\x04", 1, "Nothing was deleted.", 2),
         # With Enter, because Python misses an interrupt between the question and its reading.
-        (b"\x03\n", 1, "Nothing was deleted.", 2),
+        (b"\x03\n", 1, "CommandError: Nothing was deleted.", 2),
     ],
+    ids=["y", "Ctrl-C"],
 )
-def test_on_a_terminal_it_asks(keys: bytes, status: int, last: str, left: int, rows: Any) -> None:
+def test_on_a_terminal_it_asks(keys: bytes, status: int, last: str, left: int, rows: Rows) -> None:
     make("ada", 2)
     found, shown = manage_on_terminal("delete_user_tasks", "ada", keys=keys, DATABASE_URL=database_url())
     assert found == status, shown
     assert shown.startswith("The user 'ada' has 2 task(s).\r\nDelete them? [y/N] ")
-    assert shown.endswith(f"\n{'CommandError: ' if status else ''}{last}\r\n")
+    assert shown.endswith(f"\n{last}\r\n")
     assert ("2/2" in shown) == (left == 0)
     assert "Traceback" not in shown
     assert len(rows()) == left
 
 
-def test_interrupted_it_can_be_run_again(rows: Any) -> None:
+def test_interrupted_it_can_be_run_again(rows: Rows) -> None:
     make("ada", 3500)
 
     def execute(execute: Any, sql: str, *args: Any) -> Any:
@@ -96,13 +129,14 @@ def test_interrupted_it_can_be_run_again(rows: Any) -> None:
         pytest.raises(CommandError, match=r"^Interrupted. Run it again for the rest.$"),
     ):
         delete("ada", "--yes")
-    assert len(rows()) == 1500
-    assert delete("ada", "--yes") == "The user 'ada' has 1500 task(s).\nAll are gone.\n"
+    # The interrupted batch is rolled back.
+    assert len(rows()) == 2500
+    assert delete("ada", "--yes") == "The user 'ada' has 2500 task(s).\nAll are gone.\n"
     assert rows() == []
 
 
 @pytest.mark.postgresql
-def test_interrupted_while_it_waits_for_a_lock(rows: Any) -> None:
+def test_interrupted_while_it_waits_for_a_lock(rows: Rows) -> None:
     make("ada", 1500)
     with transaction.atomic():
         # The oldest go last.
@@ -123,19 +157,24 @@ def test_interrupted_while_it_waits_for_a_lock(rows: Any) -> None:
     assert len(rows()) == 500
 
 
-def test_a_database_that_cannot_be_used_is_one_line_without_the_password(tmp_path: Path) -> None:
-    for url in [
-        f"postgresql://todo:private-password@127.0.0.1:{free_port()}/todo",
-        f"sqlite:///{tmp_path / 'empty.sqlite3'}",
-    ]:
-        result = manage("delete_user_tasks", "ada", "--yes", DATABASE_URL=url)
-        assert (result.returncode, result.stdout) == (1, "")
-        [line] = result.stderr.splitlines()
-        assert line.startswith("CommandError: The database: ")
-        assert "private-password" not in line
+@pytest.mark.parametrize(
+    "url",
+    ["postgresql://todo:private-password@127.0.0.1:{port}/todo", "sqlite:///{folder}/empty.sqlite3"],
+    ids=["unreachable", "without-tables"],
+)
+def test_a_database_that_cannot_be_used_is_one_line_without_the_password(url: str, tmp_path: Path) -> None:
+    with (
+        default_database(url.format(port=free_port(), folder=tmp_path)),
+        pytest.raises(CommandError, match=r"\AThe database: .+\Z") as error,
+    ):
+        delete("ada", "--yes")
+    assert "private-password" not in str(error.value)
 
 
-@pytest.mark.parametrize("sub", ["\udcff", pytest.param("a\0b", marks=pytest.mark.postgresql)])
+@pytest.mark.parametrize(
+    "sub",
+    [pytest.param("\udcff", id="not-utf-8"), pytest.param("a\0b", id="nul", marks=pytest.mark.postgresql)],
+)
 def test_a_sub_that_no_database_can_hold_is_one_line(sub: str) -> None:
     with pytest.raises(CommandError, match=r"\AThe database: .*\Z"):
         delete(sub, "--yes")

@@ -36,7 +36,7 @@ def test_an_operation_is_one_statement_with_the_user_in_it(
         response = ada(method, path.format(id=task["id"]), body)
     assert response.status_code == status
     assert len(statements) == 1, statements
-    user = re.escape('"tasks_task"."user_id" = \'ada\'')
+    user = re.escape("tasks_task.user_id = 'ada'")
     assert re.match(pattern.replace("{user}", user).replace("{id}", str(task["id"])), statements[0]), statements
 
 

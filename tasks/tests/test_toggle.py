@@ -87,6 +87,6 @@ def test_a_toggle_is_one_statement_that_the_database_flips_for_this_user(
     with django_assert_num_queries(1) as captured:
         ada("PATCH", f"/api/tasks/{task['id']}/complete")
     statement = captured.captured_queries[0]["sql"]
-    assert 'NOT "tasks_task"."completed"' in statement
-    assert "\"user_id\" = 'ada'" in statement.partition(" WHERE ")[2]
+    assert "NOT tasks_task.completed" in statement
+    assert "tasks_task.user_id = 'ada'" in statement.partition(" WHERE ")[2]
     assert "title" not in statement.partition(" WHERE ")[0]

@@ -107,8 +107,8 @@ def test_an_update_is_one_statement_with_the_user_and_the_sent_columns(
         ada(method, f"/api/tasks/{task['id']}", {"title": "new"})
     statement = captured.captured_queries[0]["sql"]
     assigned, _, condition = statement.partition(" WHERE ")
-    assert "\"user_id\" = 'ada'" in condition
-    assert f'"id" = {task["id"]}' in condition
+    assert "tasks_task.user_id = 'ada'" in condition
+    assert f"tasks_task.id = {task['id']}" in condition
     assert "description" not in assigned
     assert "completed" not in assigned
     assert "created_at" not in assigned

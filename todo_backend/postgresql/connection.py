@@ -76,7 +76,7 @@ class Turns:
         self.free.put(None)
 
 
-turns = Turns(settings.DATABASE_TURNS)
+turns = Turns(settings.DATABASE_SLOTS)
 
 
 class Waiting:

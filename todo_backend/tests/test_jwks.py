@@ -354,7 +354,7 @@ def test_without_any_key_it_is_503_until_there_is_one(
         assert 1 <= int(response["Retry-After"]) <= 10
     assert len(server.requests) == 1
     assert caplog.text.count("keys cannot be fetched") == 1
-    assert caplog.text.count("Token not verified: ") == 3
+    assert caplog.text.count("The token was not verified: ") == 3
     server.status, server.headers, server.body = 200, {}, good
     clock.now += 9
     assert get(EDDSA.sign(claims())).status_code == 503
@@ -572,6 +572,6 @@ def test_a_refused_token_is_one_line_in_the_log_with_the_reason_and_without_the_
         assert get(token).status_code == 401
     [record] = caplog.records
     assert record.levelname == "INFO"
-    assert reason in record.getMessage().partition(" token refused: ")[2]
+    assert reason in record.getMessage().partition(" refused: ")[2]
     assert "\n" not in record.getMessage()
     assert not any(segment in caplog.text for segment in token.split(".") if segment)

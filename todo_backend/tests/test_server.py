@@ -112,7 +112,7 @@ def test_its_log_has_each_request_once_and_nothing_private(log_format: str, data
     for user in range(4):
         own = [read_line(line) for line in lines if f"of-{user}" in line]
         assert [line["status"] for line in own] == ["201", "400", "401"] * 8
-        assert [bool(line.get("token_refused")) for line in own] == [False, False, True] * 8
+        assert [bool(line.get("refused")) for line in own] == [False, False, True] * 8
         assert {line["user"] for line in own} == {f"user {user}", None}
         assert len({line["path"] for line in own}) == 9
 
@@ -124,7 +124,7 @@ def read_line(line: str) -> dict[str, Any]:
         assert fields.keys() >= {"timestamp", "level", "logger", "message", "method", "milliseconds", "request_id"}
         return {**fields, "status": str(fields["status"])}
     request_line = r"(?P<method>\w+) (?P<path>\S+) (?P<status>\d+) in [\d.]+ ms, user (?P<user>[^,]+)"
-    match = re.search(f": {request_line}(?:, token refused: (?P<token_refused>.+))?$", line)
+    match = re.search(f": {request_line}(?:, refused: (?P<refused>.+))?$", line)
     assert match
     return {**match.groupdict(), "user": ast.literal_eval(match["user"])}
 

@@ -3,18 +3,19 @@ from argparse import ArgumentParser
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
+from django.db.models import QuerySet
 from tqdm import tqdm
 
 from tasks.management.errors import one_line_errors
-from tasks.models import Task, TaskQuerySet
+from tasks.models import Task
 
 BATCH_SIZE = 1000
 
 
 class Command(BaseCommand):
     help = (
-        "Deletes all tasks of a user, as nothing does when a user leaves Better Auth. A token that is still valid can "
-        "make tasks meanwhile: run it again once the last one has expired."
+        "Deletes all tasks of a user who has left Better Auth. A token that is still valid can create tasks meanwhile: "
+        "run it again once the last one has expired."
     )
     # Warnings about settings would bury the question.
     requires_system_checks: list[str] = []
@@ -42,20 +43,22 @@ class Command(BaseCommand):
 
 
 def confirmed() -> bool:
-    """Whether a person says yes; raises `CommandError` where there is none to ask."""
+    """Asks on the terminal whether to delete. Raises `CommandError` if there is no terminal."""
     if not sys.stdin.isatty():
         raise CommandError("There is no terminal to ask on: say --yes to delete them.")
     try:
         return input("Delete them? [y/N] ").lower() in ("y", "yes")
     except (EOFError, KeyboardInterrupt):
-        # The question is still on its line.
+        # The cursor is still on the line of the question.
         sys.stdout.write("\n")
         return False
 
 
-def delete_in_batches(tasks: TaskQuerySet, count: int) -> None:
-    """Deletes until none is left, in statements that each hold their locks for a short time."""
+def delete_in_batches(tasks: QuerySet[Task], count: int) -> None:
+    """Deletes all of the tasks, in transactions that each hold their locks for a short time."""
     with tqdm(total=count, unit="task", disable=None) as progress:
-        # Not until a batch deletes none, as it does where another process was first.
+        # A batch can delete nothing while tasks remain: another process may have deleted the same ones first.
         while tasks.exists():
-            progress.update(tasks.filter(pk__in=tasks.values("pk")[:BATCH_SIZE]).delete_at_once())
+            batch = tasks.filter(pk__in=tasks.values("pk")[:BATCH_SIZE])
+            deleted, _ = batch.delete()
+            progress.update(deleted)

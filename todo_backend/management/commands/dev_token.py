@@ -15,7 +15,7 @@ LIFETIME = 15 * 60
 class Command(BaseCommand):
     help = "Prints a token as Better Auth signs one with BETTER_AUTH_SECRET, good for 15 minutes. Only with DEBUG on."
 
-    # Warnings about settings would bury the token on a terminal.
+    # Warnings about settings would hide the token on a terminal.
     requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: ArgumentParser) -> None:

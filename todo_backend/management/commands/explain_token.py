@@ -11,7 +11,7 @@ from todo_backend.exceptions import BetterAuthUnavailable
 from todo_backend.jwks import KEY_BY_ALGORITHM, published_keys
 from todo_backend.tokens import SETTING_BY_ALGORITHM, TokenRefused, accepted_tokens, is_numeric_date, verify
 
-# What to change, by the code of the refusal.
+# What to change, for each `TokenRefused.code`.
 REMEDIES = {
     "not_a_jwt": "send the token that Better Auth's GET /api/auth/token answers, not the session's",
     "encrypted": "send the token that Better Auth's GET /api/auth/token answers, not the session's cookie",
@@ -35,7 +35,7 @@ REMEDIES = {
 
 class Command(BaseCommand):
     help = "Reads a token from standard input and says what it is, whether it is accepted, and what to change if not."
-    # Warnings about other settings would bury the answer.
+    # Warnings about settings would hide the answer.
     requires_system_checks: list[str] = []
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -49,7 +49,7 @@ class Command(BaseCommand):
 
 
 def explain(token: bytes) -> Iterator[tuple[str, str]]:
-    """What there is to say of a token, with the name of each thing; in ASCII, and without its signature."""
+    """The lines about a token, each with its name. They are ASCII and never contain the signature."""
     try:
         decoded = jwt.decode_complete(token, options={"verify_signature": False})
     except (jwt.InvalidTokenError, ValueError, RecursionError):
@@ -102,7 +102,7 @@ def explain_claims(claims: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def shown(value: object) -> str:
-    """A value of a token, in ASCII and not too long."""
+    """A value of a token in ASCII, cut to 80 characters."""
     strings = isinstance(value, list) and all(isinstance(item, str) for item in value)
-    # Nested it may be deeper than Python can write down.
+    # `ascii()` cannot write what is nested very deeply.
     return "nested JSON" if isinstance(value, list | dict) and not strings else ascii(value)[:80]

@@ -1,0 +1,136 @@
+# ruff: noqa: S608  Names in statements are quoted.
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import dj_database_url
+from django.core.management.base import CommandError
+from django.db import DEFAULT_DB_ALIAS, connection, models
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.utils import CursorWrapper
+from django.db.utils import ConnectionHandler
+
+from tasks.management.errors import one_line_errors
+from tasks.models import Task
+
+BATCH_SIZE = 1000
+FIELDS = {field.name: field for field in Task._meta.concrete_fields if field.name in Task.API_FIELDS}
+
+Row = dict[str, Any]
+
+
+def connect(url: str) -> BaseDatabaseWrapper:
+    """Returns a connection for the URL. No error quotes a part of the URL, because that could be the password."""
+    scheme, _, rest = url.partition("://")
+    # SQLAlchemy's schemes can name a driver, as in postgresql+asyncpg.
+    scheme = scheme.partition("+")[0]
+    if scheme not in ("postgres", "postgresql", "sqlite"):
+        raise CommandError("--from must start with postgresql:// or sqlite:///.")
+    url = f"{scheme}://{rest}"
+    try:
+        # An @ behind PostgreSQL's host means that the password has a / or a ? in it.
+        if scheme != "sqlite" and "@" in "".join(urlsplit(url)[2:]):
+            raise ValueError
+        url.encode()
+        config: dict[str, Any] = {"OPTIONS": {}, **dj_database_url.parse(url)}
+    except ValueError:
+        raise CommandError(
+            "--from is not a valid URL; percent-encode reserved characters in the user name and the password."
+        ) from None
+    options = config["OPTIONS"]
+    if scheme == "sqlite":
+        # mode=ro creates no file; detect_types=0 returns values as they are stored.
+        config["NAME"] = f"{Path(config['NAME']).absolute().as_uri()}?mode=ro"
+        config["OPTIONS"] = {"detect_types": 0}
+    else:
+        # psycopg's own default is 130 seconds for each address.
+        options.setdefault("connect_timeout", 5)
+        if "ssl" in options:  # asyncpg's name for sslmode
+            options["sslmode"] = options.pop("ssl")
+    return ConnectionHandler({DEFAULT_DB_ALIAS: config})[DEFAULT_DB_ALIAS]
+
+
+class Source:
+    """Another backend's table of tasks, which is only read. Raises `CommandError` if it cannot be imported."""
+
+    def __init__(self, source_connection: BaseDatabaseWrapper, table: str | None) -> None:
+        self.vendor = source_connection.vendor
+        with one_line_errors("--from"):
+            self.cursor = source_connection.cursor()
+            if self.vendor == "postgresql":
+                # All statements see one snapshot, and times are in the style that Python reads.
+                self.cursor.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL datestyle TO ISO")
+            else:
+                # For text that is not UTF-8, sqlite3's own decoder raises an error that quotes it.
+                source_connection.connection.text_factory = lambda data: data.decode(errors="surrogateescape")
+            self.table = quoted(table or only_table(source_connection.introspection.table_names(self.cursor)))
+        self.missing = self.missing_columns()
+        with connection.cursor() as cursor:
+            if identity(cursor, '"tasks_task"') == identity(self.cursor, self.table):
+                raise CommandError(f"{self.table} is this backend's own table.")
+        ids = self.fetch(f"SELECT id FROM {self.table} WHERE id IS NOT NULL ORDER BY id DESC LIMIT 1")
+        if not all(isinstance(pk, int) for (pk,) in ids):
+            raise CommandError(f"{self.table} has ids that are no whole numbers.")
+        [(self.count, self.lowest_id, self.highest_id)] = self.fetch(
+            f"SELECT COUNT(*), COALESCE(MIN(id), 1), COALESCE(MAX(id), 0) FROM {self.table}"
+        )
+
+    def fetch(self, statement: str, *parameters: int) -> list[tuple[Any, ...]]:
+        with one_line_errors("--from"):
+            # Without parameters, a % in the table's name is no placeholder.
+            self.cursor.execute(statement, parameters or None)
+            rows: list[tuple[Any, ...]] = self.cursor.fetchall()
+        return rows
+
+    def missing_columns(self) -> list[str]:
+        """Returns the fields that the table lacks. Each of them must have a default or allow null."""
+        self.fetch(f"SELECT * FROM {self.table} LIMIT 0")
+        missing = FIELDS.keys() - {column[0] for column in self.cursor.description}
+        required = [name for name in missing if not (FIELDS[name].null or FIELDS[name].has_default())]
+        if required:
+            raise CommandError(f"{self.table} has no {', '.join(sorted(required))}.")
+        return sorted(missing)
+
+    def highest_id_up_to(self, limit: int) -> int:
+        [(pk,)] = self.fetch(f"SELECT COALESCE(MAX(id), 0) FROM {self.table} WHERE id <= {limit}")
+        return int(pk)
+
+    def batches(self) -> Iterator[list[Row]]:
+        """Yields the rows in the order of their ids."""
+        names = [name for name in FIELDS if name not in self.missing]
+        columns = ", ".join(self.column(name) for name in names)
+        table = self.table.replace("%", "%%")
+        statement = f"SELECT {columns} FROM {table} WHERE id BETWEEN %s AND %s ORDER BY id LIMIT %s"
+        start = self.lowest_id
+        while start <= self.highest_id and (rows := self.fetch(statement, start, self.highest_id, BATCH_SIZE)):
+            batch = [dict(zip(names, row, strict=True)) for row in rows]
+            yield batch
+            start = batch[-1]["id"] + 1
+
+    def column(self, name: str) -> str:
+        # psycopg raises an error for dates and times that Python does not have, such as infinity.
+        as_text = self.vendor == "postgresql" and isinstance(FIELDS[name], models.DateField)
+        return f'CAST("{name}" AS text)' if as_text else f'"{name}"'
+
+
+def quoted(table: str) -> str:
+    return ".".join('"' + part.replace('"', '""') + '"' for part in table.split(".", 1))
+
+
+def only_table(tables: list[str]) -> str:
+    """Returns `task` or `tasks`, whichever exists."""
+    found = {"task", "tasks"} & set(tables)
+    if len(found) != 1:
+        raise CommandError(f"Say which --table it is; there are: {', '.join(sorted(tables)) or 'none'}.")
+    return found.pop()
+
+
+def identity(cursor: CursorWrapper, table: str) -> object:
+    """Returns a value that is equal for two connections only if the table is the same."""
+    statement = {
+        "postgresql": "SELECT pg_postmaster_start_time(), current_database(), CAST(to_regclass(%s) AS oid)",
+        "sqlite": "SELECT file, LOWER(%s) FROM pragma_database_list WHERE name = 'main'",
+    }
+    cursor.execute(statement[cursor.db.vendor], [table])
+    return cursor.fetchone()

@@ -1,0 +1,176 @@
+"""Each statement of `tasks.queries` does what the ORM does, on both databases, for every field."""
+
+import json
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+import pytest
+from django.db import connection
+from django.db.models.functions import Now
+
+from tasks import queries
+from tasks.models import Row, Task
+from tasks.serializers import TaskSerializer
+from testing.client import Rows
+
+pytestmark = pytest.mark.django_db
+
+MOMENTS = [
+    datetime(2026, 2, 7, 9, 30, tzinfo=UTC),
+    datetime(2026, 2, 7, 9, 30, 0, 1, tzinfo=UTC),
+    datetime(1000, 1, 1, 0, 0, 0, 120_000, tzinfo=UTC),
+    datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC),
+]
+TEXTS = ["x", "%s %(user_id)s %%", "'; DROP TABLE tasks_task; --", "\\' \" {} $1 :title", "é\u2028😀\x01\x7f\n"]
+
+
+@pytest.fixture
+def tasks() -> list[Task]:
+    """Ada's tasks with every kind of value; bob has one, too."""
+    Task.objects.create(user_id="bob", title="x")
+    made = [
+        Task(user_id="ada", title=text, description=text * 2, completed=number % 2 == 0)
+        for number, text in enumerate(TEXTS)
+    ]
+    made += [Task(user_id="ada", title="x", created_at=moment, updated_at=moment) for moment in MOMENTS]
+    Task.objects.bulk_create(made)
+    return list(Task.objects.filter(user_id="ada"))
+
+
+def serialized(tasks: Any) -> Any:
+    """What the ORM and the serializer make of tasks, as JSON with its order."""
+    return json.loads(json.dumps(TaskSerializer(tasks, many=True).data), object_pairs_hook=list)
+
+
+def written(rows: list[Row]) -> Any:
+    return json.loads(orjson.dumps(rows), object_pairs_hook=list)
+
+
+@pytest.mark.parametrize("completed", [None, True, False])
+def test_a_list_is_that_of_the_orm(completed: bool | None, tasks: list[Task]) -> None:
+    expected = Task.objects.for_user("ada")
+    if completed is not None:
+        expected = expected.filter(completed=completed)
+    assert 0 < len(expected) <= len(tasks)
+    assert written(Task.objects.for_user("ada").list_rows(completed)) == serialized(expected)
+
+
+def test_a_task_is_that_of_the_orm(tasks: list[Task]) -> None:
+    for task in tasks:
+        row = Task.objects.for_user("ada").get_row(task.pk)
+        assert row is not None
+        assert written([row]) == serialized(Task.objects.filter(pk=task.pk))
+
+
+def stored(pk: int) -> dict[str, Any]:
+    """The row as the database stores it, without its id; times by their form, since they are now."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT * FROM tasks_task WHERE id = %s", [pk])
+        names = [column[0] for column in cursor.description]
+        row = dict(zip(names, cursor.fetchone(), strict=True))
+        if connection.vendor == "sqlite":
+            cursor.execute("SELECT created_at || '', updated_at || '' FROM tasks_task WHERE id = %s", [pk])
+            row["created_at"], row["updated_at"] = (re.sub(r"\d", "0", text) for text in cursor.fetchone())
+        else:
+            row["created_at"] = row["updated_at"] = type(row["created_at"])
+    return {name: value for name, value in row.items() if name != "id"}
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"title": "x"},
+        {"title": "x", "description": "y"},
+        {"title": "x", "description": None, "completed": True},
+        *({"title": text, "description": text} for text in TEXTS),
+    ],
+    ids=range(8),
+)
+def test_a_create_stores_what_the_orm_stores(values: dict[str, Any]) -> None:
+    row = Task.objects.for_user("ada").create_row(values, "key")
+    # Deleted before the ORM makes its own, because a user has a key once.
+    own = stored(row["id"])
+    assert written([row]) == serialized(Task.objects.filter(pk=row["id"]))
+    Task.objects.all().delete()
+    expected = Task.objects.create(user_id="ada", idempotency_key="key", **values)
+    assert own == stored(expected.pk)
+
+
+CHANGES: dict[str, tuple[Callable[[int], Row | None], dict[str, Any]]] = {
+    "title": (lambda pk: Task.objects.for_user("ada").update_row(pk, {"title": "new"}), {"title": "new"}),
+    "description": (
+        lambda pk: Task.objects.for_user("ada").update_row(pk, {"description": None}),
+        {"description": None},
+    ),
+    "every field": (
+        lambda pk: Task.objects.for_user("ada").update_row(pk, {"title": "%s", "description": "'", "completed": False}),
+        {"title": "%s", "description": "'", "completed": False},
+    ),
+    "toggle": (lambda pk: Task.objects.for_user("ada").toggle_row(pk), {"completed": False}),
+}
+
+
+@pytest.mark.parametrize(("change", "values"), CHANGES.values(), ids=CHANGES.keys())
+def test_a_change_stores_what_the_orm_stores(
+    change: Callable[[int], Row | None], values: dict[str, Any], rows: Rows
+) -> None:
+    own, twin = (Task.objects.create(user_id="ada", title="old", description="old", completed=True) for _ in range(2))
+    others = [row for row in rows() if row["id"] != own.pk]
+    row = change(own.pk)
+    assert [row for row in rows() if row["id"] != own.pk] == others
+    assert row is not None
+    assert written([row]) == serialized(Task.objects.filter(pk=own.pk))
+    Task.objects.filter(pk=twin.pk).update(**values, updated_at=Now())
+    assert stored(own.pk) == stored(twin.pk)
+
+
+def test_a_delete_deletes_what_the_orm_deletes(tasks: list[Task], rows: Rows) -> None:
+    before, expected = rows(), serialized(Task.objects.filter(pk=tasks[0].pk))
+    row = Task.objects.for_user("ada").delete_row(tasks[0].pk)
+    assert row is not None
+    assert written([row]) == expected
+    assert rows() == [row for row in before if row["id"] != tasks[0].pk]
+
+
+def test_what_the_user_does_not_have_is_none(tasks: list[Task], rows: Rows) -> None:
+    before = rows()
+    carols = Task.objects.for_user("carol")
+    assert carols.list_rows() == []
+    for row in [
+        carols.get_row(tasks[0].pk),
+        carols.update_row(tasks[0].pk, {"title": "x"}),
+        carols.update_row(tasks[0].pk, {}),
+        carols.toggle_row(tasks[0].pk),
+        carols.delete_row(tasks[0].pk),
+    ]:
+        assert row is None
+    assert rows() == before
+
+
+TEMPLATES = {name: value for name, value in vars(queries).items() if isinstance(value, str) and name.isupper()}
+
+
+def test_every_statement_has_the_user_in_it() -> None:
+    assert len(TEMPLATES) == 7
+    for name, template in TEMPLATES.items():
+        if name != "CREATE":
+            assert " WHERE tasks_task.user_id = %(user_id)s" in template
+            assert " OR " not in template
+
+
+def test_a_create_has_the_user_among_its_values(django_assert_num_queries: Any) -> None:
+    with django_assert_num_queries(1) as captured:
+        Task.objects.for_user("ada").create_row({"title": "x"})
+    sql = captured.captured_queries[0]["sql"]
+    assert re.search(r'\("user_id", .*\) VALUES \(\'ada\', ', sql)
+
+
+def test_statements_are_completed_once_for_each_set_of_columns() -> None:
+    queries.complete.cache_clear()
+    for user in ["ada", "bob"]:
+        Task.objects.for_user(user).create_row({"title": user})
+        Task.objects.for_user(user).list_rows()
+    assert queries.complete.cache_info().misses == 2

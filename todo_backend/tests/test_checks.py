@@ -1,0 +1,108 @@
+"""Settings that work but are insecure, in `check` and `check --deploy`."""
+
+import io
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from django.core.management.base import SystemCheckError
+from django.db.utils import ConnectionHandler
+
+from testing.configuration import SECRET, settings_from
+from testing.processes import manage
+from todo_backend.checks import BETTER_AUTH_DEFAULT_SECRET, EXAMPLE_SECRET
+
+POSTGRESQL = {"DATABASE_URL": "postgresql://u:pw@127.0.0.1/todo"}
+# The settings that depend on the environment and that a check looks at.
+CHECKED = [
+    "ALLOWED_HOSTS",
+    "BETTER_AUTH_SECRET",
+    "CORS_ALLOWED_ORIGINS",
+    "CORS_ALLOW_ALL_ORIGINS",
+    "DEBUG",
+    "SECRET_KEY",
+]
+
+Check = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def check(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Check:
+    """`manage.py check` with the settings that the variables make; returns its exit code and what it prints."""
+
+    def check(*options: str, **variables: str) -> tuple[int, str]:
+        values = settings_from(**{**POSTGRESQL, **variables})
+        for name in CHECKED:
+            setattr(settings, name, values[name])
+        monkeypatch.setattr("todo_backend.checks.connection", ConnectionHandler(values["DATABASES"])["default"])
+        output = io.StringIO()
+        try:
+            call_command("check", *options, stdout=output, stderr=output)
+        except SystemCheckError as exc:
+            return exc.returncode, output.getvalue() + str(exc)
+        return 0, output.getvalue()
+
+    return check
+
+
+STRONG: dict[str, dict[str, str]] = {
+    "defaults": {},
+    "keys alone": {"BETTER_AUTH_SECRET": "", "BETTER_AUTH_URL": "https://app.example.com/auth"},
+    "empty": dict.fromkeys(
+        ["DEBUG", "LOG_LEVEL", "LOG_FORMAT", "ALLOWED_HOSTS", "CORS_ALLOWED_ORIGINS", "SECRET_KEY"], ""
+    ),
+    "cases": {"DEBUG": "FALSE", "LOG_LEVEL": "warning"},
+    "hosts": {"ALLOWED_HOSTS": "api.example.com, .example.com ,[::1],10.0.0.1"},
+    "origins": {"CORS_ALLOWED_ORIGINS": "https://a.example.com, http://[::1]:3000 ,HTTP://B.example.com:80"},
+    "Neon": {
+        "DATABASE_URL": "postgres://u:p%40%2F%3A%23@ep-x-pooler.neon.tech/d?sslmode=require&channel_binding=require"
+    },
+    "socket": {"DATABASE_URL": "postgresql:///d"},
+}
+
+
+@pytest.mark.parametrize("variables", STRONG.values(), ids=STRONG.keys())
+def test_a_good_value_passes_the_deployment_check(variables: dict[str, str], check: Check) -> None:
+    code, output = check("--deploy", "--fail-level", "WARNING", **variables)
+    assert code == 0, output
+    assert "no issues" in output
+
+
+WEAK: dict[str, tuple[str, dict[str, str]]] = {
+    "short": ("001", {"BETTER_AUTH_SECRET": "x" * 31}),
+    "short in bytes": ("001", {"BETTER_AUTH_SECRET": "ü" * 15}),
+    "space after": ("002", {"BETTER_AUTH_SECRET": f"{SECRET} "}),
+    "tab before": ("002", {"BETTER_AUTH_SECRET": f"\t{SECRET}"}),
+    "default": ("003", {"BETTER_AUTH_SECRET": BETTER_AUTH_DEFAULT_SECRET}),
+    "example": ("004", {"BETTER_AUTH_SECRET": EXAMPLE_SECRET}),
+    "debug": ("005", {"DEBUG": "True"}),
+    "any host": ("006", {"ALLOWED_HOSTS": "localhost,*"}),
+    "any origin": ("007", {"CORS_ALLOWED_ORIGINS": "*"}),
+    "no database": ("008", {"DATABASE_URL": ""}),
+    "sqlite": ("008", {"DATABASE_URL": "sqlite:///x.sqlite3"}),
+}
+
+
+@pytest.mark.parametrize(("number", "variables"), WEAK.values(), ids=WEAK.keys())
+def test_a_weak_value_is_a_warning_and_an_error_of_the_deployment_check(
+    number: str, variables: dict[str, str], check: Check
+) -> None:
+    code, everyday = check(**variables)
+    assert code == 0
+    [warning] = [line for line in everyday.splitlines() if "todo_backend." in line]
+    assert f"todo_backend.W{number}" in warning
+    code, deployment = check("--deploy", **variables)
+    assert code == 1
+    assert f"todo_backend.E{number}" in deployment
+    assert variables.get("BETTER_AUTH_SECRET", SECRET).strip() not in everyday + deployment
+
+
+def test_the_deployment_check_of_manage_py_fails_on_a_weak_value() -> None:
+    result = manage("check", "--deploy", **POSTGRESQL, DEBUG="true")
+    assert result.returncode == 1
+    assert "todo_backend.E005" in result.stderr
+
+
+def test_better_auths_default_secret_is_known_by_its_published_value() -> None:
+    assert BETTER_AUTH_DEFAULT_SECRET == "better-auth-secret-12345678901234567890"
