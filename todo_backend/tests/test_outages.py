@@ -35,6 +35,7 @@ def answer_of_a_cut_request(request: Callable[[], Any]) -> Any:
     return answers[0]
 
 
+@pytest.mark.requirement("SC-004")
 @pytest.mark.parametrize(
     ("method", "suffix", "body"),
     [
@@ -53,6 +54,7 @@ def test_a_write_whose_connection_breaks_has_an_unknown_outcome(method: str, suf
     assert "Retry-After" not in response
 
 
+@pytest.mark.requirement("SC-004")
 @pytest.mark.parametrize("suffix", ["", "/{id}"])
 def test_a_read_whose_connection_breaks_may_be_tried_again(suffix: str, ada: Any) -> None:
     path = "/api/tasks" + suffix.format(id=ada.task()["id"])
@@ -62,6 +64,7 @@ def test_a_read_whose_connection_breaks_may_be_tried_again(suffix: str, ada: Any
     assert int(response["Retry-After"]) > 0
 
 
+@pytest.mark.requirement("SC-004")
 def test_readiness_follows_the_database_and_liveness_does_not(monkeypatch: pytest.MonkeyPatch, ada: Any) -> None:
     assert Client().get("/readyz").status_code == 200
     connection.close()
