@@ -23,8 +23,9 @@ SECRET = "a secret of a process, of 32 bytes or more"
 
 
 def environment(**variables: str) -> dict[str, str]:
-    """What every process needs and the variables; nothing of `.env`."""
+    """What every process needs, `PATH` and coverage's configuration included, and the variables; nothing of `.env`."""
     return {
+        **{name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")},
         "PATH": os.environ["PATH"],
         "PYTHON_DOTENV_DISABLED": "true",
         "PYTHONWARNINGS": "error",
@@ -64,7 +65,8 @@ def start_manage(*arguments: str, **variables: str) -> "subprocess.Popen[bytes]"
     return subprocess.Popen(
         [sys.executable, "manage.py", *arguments],
         cwd=settings.BASE_DIR,
-        env=environment(**variables),
+        # Not measured, because what interrupts it can leave coverage's own lock taken, and the process waiting for it.
+        env=environment(**variables, COVERAGE_PROCESS_CONFIG=""),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
@@ -166,7 +168,7 @@ def wait_until_live(address: str, process: "subprocess.Popen[bytes]", log: Path)
         client = http.client.HTTPConnection(address.removeprefix("http://"), timeout=5)
         try:
             client.request("GET", "/healthz")
-            # Its line is in the log before its answer is here.
+            # The request's line is in the log before its answer arrives.
             client.getresponse()
         except (OSError, http.client.HTTPException):
             if process.poll() is not None or time.monotonic() > deadline:
