@@ -8,6 +8,7 @@ import pytest
 from django.db import connection
 from django.test import Client
 
+from testing.client import UserClient
 from testing.failures import UNAVAILABLE, UNKNOWN, in_thread
 
 pytestmark = [pytest.mark.postgresql, pytest.mark.django_db(transaction=True)]
@@ -46,7 +47,9 @@ def answer_of_a_cut_request(request: Callable[[], Any]) -> Any:
         ("DELETE", "/{id}", None),
     ],
 )
-def test_a_write_whose_connection_breaks_has_an_unknown_outcome(method: str, suffix: str, body: Any, ada: Any) -> None:
+def test_a_write_whose_connection_breaks_has_an_unknown_outcome(
+    method: str, suffix: str, body: Any, ada: UserClient
+) -> None:
     path = "/api/tasks" + suffix.format(id=ada.task()["id"])
     response = answer_of_a_cut_request(lambda: ada(method, path, body))
     assert response.status_code == 503
@@ -56,7 +59,7 @@ def test_a_write_whose_connection_breaks_has_an_unknown_outcome(method: str, suf
 
 @pytest.mark.requirement("SC-004")
 @pytest.mark.parametrize("suffix", ["", "/{id}"])
-def test_a_read_whose_connection_breaks_may_be_tried_again(suffix: str, ada: Any) -> None:
+def test_a_read_whose_connection_breaks_may_be_tried_again(suffix: str, ada: UserClient) -> None:
     path = "/api/tasks" + suffix.format(id=ada.task()["id"])
     response = answer_of_a_cut_request(lambda: ada("GET", path))
     assert response.status_code == 503
@@ -65,7 +68,7 @@ def test_a_read_whose_connection_breaks_may_be_tried_again(suffix: str, ada: Any
 
 
 @pytest.mark.requirement("SC-004")
-def test_readiness_follows_the_database_and_liveness_does_not(monkeypatch: pytest.MonkeyPatch, ada: Any) -> None:
+def test_readiness_follows_the_database_and_liveness_does_not(monkeypatch: pytest.MonkeyPatch, ada: UserClient) -> None:
     assert Client().get("/readyz").status_code == 200
     connection.close()
     monkeypatch.setitem(connection.settings_dict, "NAME", "no_such_database")
