@@ -10,7 +10,7 @@ ROUNDS ?= 5
 PYTHON = .venv/bin/python
 HAS_SERVERS = { command -v initdb || ls /usr/lib/postgresql/*/bin/initdb; } >/dev/null 2>&1 && command -v pgbouncer >/dev/null && command -v haproxy >/dev/null && command -v openssl >/dev/null
 
-.PHONY: run serve test check e2e faults soak bench servers wrk lock port
+.PHONY: run serve test coverage lint check e2e faults soak bench servers wrk lock port
 .DELETE_ON_ERROR:
 
 run: .venv/installed port .env
@@ -26,26 +26,33 @@ serve: export GRANIAN_BLOCKING_THREADS = $(THREADS)
 serve: .venv/installed port
 	$(PYTHON) -m granian --interface wsgi --http 1 --no-ws --host 0.0.0.0 --port $(PORT) --workers $(WORKERS) --workers-kill-timeout 15 --respawn-failed-workers todo_backend.wsgi:application
 
+# Each test on the database that it is about, in as many processes as there are cores.
+TESTS = -m pytest -n logical --dist worksteal
 test: .venv/installed-dev
+	$(PYTHON) $(TESTS)
+	$(PYTHON) -m testing.postgresql $(PYTHON) $(TESTS)
+
+coverage: .venv/installed-dev
 	$(PYTHON) -m coverage erase
-	$(PYTHON) -m coverage run -m pytest
-	$(PYTHON) -m testing.postgresql $(PYTHON) -m coverage run -m pytest
+	$(PYTHON) -m coverage run $(TESTS)
+	$(PYTHON) -m testing.postgresql $(PYTHON) -m coverage run $(TESTS)
 	$(PYTHON) -m coverage combine --quiet
 	$(PYTHON) -m coverage report
-	@echo "Passed on SQLite and on PostgreSQL."
 
-# With production's settings, whatever the environment and .env say. Nothing connects to that database; makemigrations
-# would, and warn.
-check: export PYTHON_DOTENV_DISABLED = true
-check: export BETTER_AUTH_SECRET = a secret that is only there to be long enough
-check: export DEBUG =
-check: export ALLOWED_HOSTS =
-check: export CORS_ALLOWED_ORIGINS =
-check: export DATABASE_URL = postgresql://todo@localhost/todo
-check: .venv/installed-dev
+# With production's settings, whatever the environment and .env say.
+lint check: export PYTHON_DOTENV_DISABLED = true
+lint check: export BETTER_AUTH_SECRET = a secret that is only there to be long enough
+lint check: export DEBUG =
+lint check: export ALLOWED_HOSTS =
+lint check: export CORS_ALLOWED_ORIGINS =
+lint check: export DATABASE_URL = postgresql://todo@localhost/todo
+lint: .venv/installed-dev
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy .
+
+# Nothing connects to that database; makemigrations would, and warn.
+check: .venv/installed-dev
 	DATABASE_URL=sqlite:///.venv/check.sqlite3 $(PYTHON) manage.py makemigrations --check --dry-run
 	$(PYTHON) manage.py check --deploy --fail-level WARNING
 	$(PYTHON) manage.py spectacular --validate --fail-on-warn --file /dev/null

@@ -1,6 +1,7 @@
+import os
 import re
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,10 @@ from django.core.signals import request_started
 from django.db import close_old_connections, connection
 
 from tasks.models import Task
-from testing.client import User
-from testing.postgresql import LOG_NAME
+from testing.client import Logged, Rows, UserClient
+from testing.postgresql import LOG_NAME, temporary_postgresql
+
+DATABASES = {"sqlite", "postgresql"}
 
 
 def pytest_configure() -> None:
@@ -19,44 +22,78 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-@pytest.fixture
-def ada() -> User:
-    return User("ada")
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Ids are short and ASCII, and the same in each process: no token is in them, and long ones lack their middle."""
+    if not isinstance(val, str | bytes | dict):
+        return None
+    text = re.sub(r"eyJ[\w.-]+", "TOKEN", ascii(val).removeprefix("b").strip("'"))
+    return text if len(text) <= 30 else f"{text[:12]}...{len(text)}...{text[-9:]}"
+
+
+def databases(item: pytest.Item) -> set[str]:
+    """The databases that a test runs on: those of its marks, or else of its class's or module's, or the default."""
+    for node in reversed(item.listchain()):
+        if marked := DATABASES & {mark.name for mark in node.own_markers}:
+            return marked
+    return DATABASES if "tasks" in item.path.relative_to(item.config.rootpath).parts else {"sqlite"}
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    deselected = [item for item in items if connection.vendor not in databases(item)]
+    config.hook.pytest_deselected(items=deselected)
+    items[:] = [item for item in items if item not in deselected]
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    terminalreporter.write_line(f"Tested on {connection.display_name}.")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_postgresql() -> Iterator[None]:
+    """A server for each process of pytest-xdist, because tests read its log and cut all its connections."""
+    if connection.vendor == "postgresql" and "PYTEST_XDIST_WORKER" in os.environ:
+        with temporary_postgresql() as socket_folder:
+            connection.settings_dict["OPTIONS"]["host"] = str(socket_folder)
+            yield
+    else:
+        yield
 
 
 @pytest.fixture
-def bob() -> User:
-    return User("bob")
+def ada() -> UserClient:
+    return UserClient("ada")
 
 
 @pytest.fixture
-def rows() -> Any:
-    """All rows as they are in the database, to be taken before and after."""
-    return lambda: list(Task.objects.order_by("id").values())
+def bob() -> UserClient:
+    return UserClient("bob")
+
+
+@pytest.fixture
+def rows() -> Rows:
+    return lambda: [{**row} for row in Task.objects.order_by("id").values()]
 
 
 @pytest.fixture
 def as_served() -> Iterator[None]:
-    """Old connections are looked at when a request starts, which Django's test client leaves out by their name."""
+    """Checks old connections when a request starts, as Django does outside its test client."""
 
-    def look_at_old_connections(**kwargs: object) -> None:
+    def check_old_connections(**kwargs: object) -> None:
         close_old_connections()
 
-    request_started.connect(look_at_old_connections)
+    request_started.connect(check_old_connections)
     yield
-    request_started.disconnect(look_at_old_connections)
+    request_started.disconnect(check_old_connections)
 
 
 @pytest.fixture
-def logged() -> Callable[[], Any]:
-    """PostgreSQL's own log: `with logged() as statements`."""
+def logged() -> Logged:
     with connection.cursor() as cursor:
         cursor.execute("SHOW data_directory")
         log = Path(cursor.fetchone()[0]).parent / LOG_NAME
 
     @contextmanager
     def statements() -> Iterator[list[str]]:
-        """Statements that the server logged while the context lasted."""
         start = log.stat().st_size
         found: list[str] = []
         yield found
@@ -64,14 +101,3 @@ def logged() -> Callable[[], Any]:
         found.extend(re.findall(r"LOG:  (?:statement|execute [^:]*): (.*)", text))
 
     return statements
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    other = "sqlite" if connection.vendor == "postgresql" else "postgresql"
-    deselected = [item for item in items if item.get_closest_marker(other)]
-    config.hook.pytest_deselected(items=deselected)
-    items[:] = [item for item in items if item not in deselected]
-
-
-def pytest_terminal_summary(terminalreporter: Any) -> None:
-    terminalreporter.write_line(f"Tested on {connection.display_name}.")

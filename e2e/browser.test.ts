@@ -103,7 +103,7 @@ for (const mode of modes) {
       await enter(page, "Sign in", `ada@${domain}`);
     });
 
-    await t.test("creates tasks and lists them, newest first", async () => {
+    await t.test("creates tasks and lists them, newest first [SC-001]", async () => {
       const created = page.waitForResponse((response) => response.status() === 201);
       await create(page, "Buy milk", "Two bottles");
       assert.equal((await created).headers()["location"], "/api/tasks/1");
@@ -112,14 +112,14 @@ for (const mode of modes) {
       assert.equal(await row(page, 1).getByLabel("Description").inputValue(), "Two bottles");
     });
 
-    await t.test("shows everything for which a task is refused", async () => {
+    await t.test("shows everything for which a task is refused [SC-006]", async () => {
       await create(page, " ", "x".repeat(1001));
       await alertShows("title: This field may not be blank.");
       await alertShows("description: Ensure this field has no more than 1000 characters.");
       await screenshot("error");
     });
 
-    await t.test("toggles a task", async () => {
+    await t.test("toggles a task [SC-001]", async () => {
       await row(page, 1).getByLabel("Completed").click();
       await page.locator("li:nth-child(2) [name=completed]:checked").waitFor();
       await page.reload();
@@ -135,7 +135,7 @@ for (const mode of modes) {
       await andSee(page, page.getByLabel("Show").selectOption("all"), ["Call Bob", "Buy milk"]);
     });
 
-    await t.test("edits a task's title and description", async () => {
+    await t.test("edits a task's title and description [SC-001]", async () => {
       await row(page, 0).getByLabel("Title").fill("Call Bob back");
       await row(page, 0).getByLabel("Description").fill("After six");
       const saved = page.waitForResponse((response) => response.request().method() === "PATCH");
@@ -145,7 +145,7 @@ for (const mode of modes) {
       assert.equal(task.description, "After six");
     });
 
-    await t.test("deletes a task", async () => {
+    await t.test("deletes a task [SC-001]", async () => {
       await andSee(page, create(page, "A mistake"), ["A mistake", "Call Bob back", "Buy milk"]);
       await andSee(page, row(page, 0).getByRole("button", { name: "Delete" }).click(), ["Call Bob back", "Buy milk"]);
     });
@@ -156,7 +156,7 @@ for (const mode of modes) {
       await screenshot("tasks");
     });
 
-    await t.test("shows a second user nothing, not even under a task's address", async () => {
+    await t.test("shows a second user nothing, not even under a task's address [SC-003]", async () => {
       const stranger = await (await browser.newContext()).newPage();
       await stranger.goto(origin);
       const list = stranger.waitForResponse(`${backend.url}/api/tasks?status=all`);
@@ -195,7 +195,7 @@ for (const mode of modes) {
       await andSee(page, page.reload(), ["Call Bob back", "Buy milk"]);
     });
 
-    await t.test("shows nothing after signing out, and the API refuses who has no token", async () => {
+    await t.test("shows nothing after signing out, and the API refuses who has no token [SC-002]", async () => {
       await page.getByRole("button", { name: "Sign out" }).click();
       await page.getByRole("button", { name: "Sign in" }).waitFor();
       assert.equal(await page.getByRole("listitem").count(), 0);
@@ -207,7 +207,7 @@ for (const mode of modes) {
       assert.equal(await page.evaluate(async () => (await fetch("/api/auth/token")).status), 401);
     });
 
-    await t.test("waits less than 500 ms for an answer, by the median", () => {
+    await t.test("waits less than 500 ms for an answer, by the median [SC-001]", () => {
       assert.deepEqual(Object.keys(milliseconds).sort(), ["DELETE", "GET", "PATCH", "POST"]);
       for (const durations of Object.values(milliseconds)) {
         // The middle one, because a machine that is busy with something else may delay any.

@@ -83,7 +83,7 @@ for (const DEBUG of ["false", "true"]) {
       assert.doesNotMatch(await create.locator(".curl-command").innerText(), /csrf/i);
     });
 
-    await t.test("shows what is wrong with a blank title", async () => {
+    await t.test("shows what is wrong with a blank title [SC-006]", async () => {
       await operation("createTask").locator("textarea").fill('{"title": " "}');
       const reason = "This field may not be blank.";
       assert.deepEqual(await execute(operation("createTask"), 422), {

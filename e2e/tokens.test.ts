@@ -55,7 +55,7 @@ for (const alg of ["EdDSA", "ES256", "ES512", "RS256", "PS256"] as const) {
   });
 }
 
-test("accepts HS256 under the shared secret", async () => {
+test("accepts HS256 under the shared secret [FR-001]", async () => {
   const origin = await freeOrigin();
   Object.assign(process.env, { BETTER_AUTH_URL: origin, BETTER_AUTH_SECRET: secret });
   const { auth } = await import("./better-auth/shared-secret");

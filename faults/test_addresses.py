@@ -16,6 +16,7 @@ from .servers import PASSWORD, Backend, Postgresql
 WRONG_PASSWORD = "wr@ng/" + PASSWORD[::-1]
 
 
+@pytest.mark.requirement("FR-010")
 def test_an_address_as_neon_shows_it_works(postgresql: Postgresql, direct: Backend, report: Report) -> None:
     """The URL makes libpq refuse a server without TLS, SCRAM or channel binding. `migrate` ran with the same URL."""
     assert postgresql.todo_url().endswith("/todo?sslmode=require&channel_binding=require")
@@ -54,6 +55,7 @@ def full() -> Iterator[int]:
         yield int(listener.getsockname()[1])
 
 
+@pytest.mark.requirement("SC-004")
 @pytest.mark.parametrize("address", [refusing, silent, full])
 def test_a_database_that_cannot_be_reached_is_503(
     address: Callable[[], AbstractContextManager[int]],

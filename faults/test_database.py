@@ -4,6 +4,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import pytest
+
 from testing.services import get
 
 from .load import Load, Outcome, Report
@@ -25,6 +27,7 @@ def fault_under_load() -> Iterator[Fault]:
     time.sleep(BACK_WITHIN + 1)
 
 
+@pytest.mark.requirement("SC-004")
 def test_killed_under_load_it_costs_its_own_time(backend: Backend, postgresql: Postgresql, report: Report) -> None:
     with Load(backend) as load, fault_under_load() as fault:
         postgresql.kill()
@@ -38,6 +41,7 @@ def test_killed_under_load_it_costs_its_own_time(backend: Backend, postgresql: P
     assert load.slowest() <= 6
 
 
+@pytest.mark.requirement("SC-004")
 def test_connections_cut_while_idle_cost_no_request(backend: Backend, postgresql: Postgresql, report: Report) -> None:
     load = Load(backend)
     cut = 0
@@ -67,6 +71,7 @@ def test_connections_cut_under_load_cost_what_was_under_way(
     assert load.back_after(last) <= 1
 
 
+@pytest.mark.requirement("SC-004")
 def test_while_it_hangs_requests_end_and_the_process_shows_its_life(
     backend: Backend, postgresql: Postgresql, report: Report
 ) -> None:
@@ -92,6 +97,7 @@ def test_while_it_hangs_requests_end_and_the_process_shows_its_life(
     assert ready.slowest() <= 10
 
 
+@pytest.mark.requirement("SC-004")
 def test_while_the_table_is_locked_requests_end(backend: Backend, postgresql: Postgresql, report: Report) -> None:
     with (
         Load(backend) as load,
@@ -129,6 +135,7 @@ def test_a_locked_row_costs_only_those_who_write_it(backend: Backend, postgresql
     assert others.counts()[Outcome.ANSWERED] == len(others.records)
 
 
+@pytest.mark.requirement("SC-004")
 def test_twelve_users_at_once_share_two_connections(pooled: Backend, postgresql: Postgresql, report: Report) -> None:
     # The connections of the `direct` backend would be counted, too.
     postgresql.terminate_connections()

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pytest
+
 from .load import Load, Outcome, Report, User
 from .servers import Backend, Postgresql, proxy
 
@@ -19,6 +21,7 @@ def one_in_three(committed: Callable[[bytes], bool]) -> Callable[[bytes], bool]:
     return lambda data: committed(data) and random.random() < 1 / 3
 
 
+@pytest.mark.requirement("SC-004")
 def test_each_key_makes_one_task_though_answers_are_lost_after_the_commit(
     postgresql: Postgresql, folder: Path, report: Report
 ) -> None:
@@ -49,6 +52,7 @@ def test_each_key_makes_one_task_though_answers_are_lost_after_the_commit(
     assert postgresql.query(f"SELECT count(*) FROM tasks_task WHERE user_id IN ({names})") == [(CREATES,)]
 
 
+@pytest.mark.requirement("FR-002")
 def test_one_key_from_eight_threads_at_once_makes_one_task(backend: Backend, postgresql: Postgresql) -> None:
     users = [User(backend.port) for _ in range(THREADS)]
     for user in users:

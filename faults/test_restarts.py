@@ -5,6 +5,8 @@ import signal
 import time
 from pathlib import Path
 
+import pytest
+
 from testing.services import get, is_running, wait_until
 
 from .load import Load, Outcome, Report
@@ -33,6 +35,7 @@ def test_a_worker_that_dies_is_replaced_and_costs_what_it_did(
     assert counts[Outcome.ANSWERED] == len(load.records) - counts[Outcome.LOST]
 
 
+@pytest.mark.requirement("SC-004")
 def test_two_instances_restarted_in_turn_lose_no_request(postgresql: Postgresql, folder: Path, report: Report) -> None:
     a, b = Backend(folder, postgresql.todo_url()), Backend(folder, postgresql.todo_url())
     with a, b, Haproxy(folder, a, b) as balancer, Load(balancer) as load:

@@ -1,13 +1,29 @@
+"""A client of the API within the tests' own process, and the types of the fixtures that go with it."""
+
 import json
-from typing import Any
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from django.test import Client
 
 from testing.tokens import token
 
+if TYPE_CHECKING:
+    from django.test.client import _MonkeyPatchedWSGIResponse
 
-class User:
-    """Calls the API as a browser of one user does: with a token, in JSON."""
+# What Django's test client returns; only its type stubs have a name for it.
+Response: TypeAlias = "_MonkeyPatchedWSGIResponse"
+
+# Returns all rows of tasks as they are in the database, oldest first.
+Rows: TypeAlias = Callable[[], list[dict[str, Any]]]
+
+# `with logged() as statements:` collects the statements that PostgreSQL logs meanwhile.
+Logged: TypeAlias = Callable[[], AbstractContextManager[list[str]]]
+
+
+class UserClient:
+    """Calls the API as the frontend of one user does: with a token, in JSON."""
 
     def __init__(self, user_id: str) -> None:
         self.user_id = user_id
@@ -19,10 +35,11 @@ class User:
         path: str,
         body: Any = None,
         *,
-        raw: bytes | None = None,
+        raw: str | bytes | None = None,
         content_type: str = "application/json",
         **headers: str,
-    ) -> Any:
+    ) -> Response:
+        """The answer to a request whose body is `body` as JSON, or `raw` as it is."""
         if raw is None:
             raw = b"" if body is None else json.dumps(body).encode()
         # Django's client sends the content type only with a body.
@@ -30,8 +47,9 @@ class User:
             method, path, raw, content_type, headers={"Authorization": f"Bearer {self.token}", **headers}
         )
 
-    def task(self, **fields: Any) -> Any:
-        """A task made over HTTP."""
+    def task(self, **fields: Any) -> dict[str, Any]:
+        """Creates a task over HTTP."""
         response = self("POST", "/api/tasks", {"title": "Buy milk", **fields})
         assert response.status_code == 201, response.content
-        return response.json()
+        task: dict[str, Any] = response.json()
+        return task

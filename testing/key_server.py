@@ -54,14 +54,24 @@ class KeyServer(ThreadingHTTPServer):
         self.url = f"http://127.0.0.1:{self.server_port}/api/auth/jwks"
         self.status = 200
         self.headers: dict[str, str] = {}
-        self.delay = 0.0
-        # Seconds between one byte and the next.
-        self.drip = 0.0
+        # Seconds before an answer, and between its bytes.
+        self.delay = self.drip = 0.0
+        self.released = threading.Event()
+        self.released.set()
         self.requests: list[dict[str, str]] = []
         self.publish(*keys)
 
     def publish(self, *keys: SigningKey) -> None:
         self.body = json.dumps({"keys": [key.jwk for key in keys]}).encode()
+
+    @contextmanager
+    def holding(self) -> Iterator[None]:
+        """Holds every answer back while the context lasts."""
+        self.released.clear()
+        try:
+            yield
+        finally:
+            self.released.set()
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -71,11 +81,12 @@ class Handler(BaseHTTPRequestHandler):
         body, drip = self.server.body, self.server.drip
         self.server.requests.append({"path": self.path, **self.headers})
         time.sleep(self.server.delay)
+        self.server.released.wait()
         self.send_response(self.server.status)
         for name, value in self.server.headers.items():
             self.send_header(name, value)
-        self.end_headers()
         with suppress(BrokenPipeError, ConnectionResetError):
+            self.end_headers()
             step = 1 if drip else max(1, len(body))
             for start in range(0, len(body), step):
                 self.wfile.write(body[start : start + step])

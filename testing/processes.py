@@ -168,7 +168,9 @@ def wait_until_live(address: str, process: "subprocess.Popen[bytes]", log: Path)
         client = http.client.HTTPConnection(address.removeprefix("http://"), timeout=5)
         try:
             client.request("GET", "/healthz")
-        except OSError:
+            # The request's line is in the log before its answer arrives.
+            client.getresponse()
+        except (OSError, http.client.HTTPException):
             if process.poll() is not None or time.monotonic() > deadline:
                 raise AssertionError(f"The server did not start:\n{log.read_text()}") from None
             time.sleep(0.05)

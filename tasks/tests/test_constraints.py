@@ -6,6 +6,7 @@ import pytest
 from django.db import DatabaseError, DataError, IntegrityError, connection, transaction
 
 from tasks.models import WHITE_SPACE, Task
+from testing.client import Rows, UserClient
 
 pytestmark = pytest.mark.django_db
 
@@ -23,8 +24,9 @@ REFUSED: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
-@pytest.mark.parametrize(("constraint", "values"), REFUSED, ids=lambda value: str(value)[:40])
-def test_a_named_constraint_refuses(constraint: str, values: dict[str, Any], ada: Any, rows: Any) -> None:
+@pytest.mark.requirement("FR-002")
+@pytest.mark.parametrize(("constraint", "values"), REFUSED)
+def test_a_named_constraint_refuses(constraint: str, values: dict[str, Any], ada: UserClient, rows: Rows) -> None:
     task = ada.task()
     before = rows()
     # PostgreSQL's own text, or its driver, refuses NUL before any constraint is asked.
@@ -38,18 +40,18 @@ def test_a_named_constraint_refuses(constraint: str, values: dict[str, Any], ada
 
 
 @pytest.mark.parametrize("column", ["user_id", "title", "completed", "created_at", "updated_at"])
-def test_a_column_is_not_null(column: str, ada: Any) -> None:
+def test_a_column_is_not_null(column: str, ada: UserClient) -> None:
     ada.task()
     with pytest.raises(IntegrityError, match=column), transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(f"UPDATE tasks_task SET {column} = NULL")
 
 
-def test_an_empty_title_is_refused(ada: Any) -> None:
+def test_an_empty_title_is_refused(ada: UserClient) -> None:
     with pytest.raises(IntegrityError, match="task_title"), transaction.atomic():
         Task.objects.create(user_id="ada", title="")
 
 
-def test_completed_is_true_or_false(ada: Any) -> None:
+def test_completed_is_true_or_false(ada: UserClient) -> None:
     ada.task()
     with pytest.raises(DatabaseError), transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("UPDATE tasks_task SET completed = 2")
@@ -64,15 +66,14 @@ def test_completed_is_true_or_false(ada: Any) -> None:
         {"description": None},
         {"title": "\u200b"},
     ],
-    ids=lambda values: str(values)[:40],
 )
-def test_what_the_api_takes_the_database_takes(values: dict[str, Any], rows: Any) -> None:
+def test_what_the_api_takes_the_database_takes(values: dict[str, Any], rows: Rows) -> None:
     Task.objects.create(**{**GOOD, **values})
     [row] = rows()
     assert row == {**row, **GOOD, **values}
 
 
-def test_ids_have_64_bits(rows: Any) -> None:
+def test_ids_have_64_bits(rows: Rows) -> None:
     task = Task.objects.create(pk=2**63 - 1, **GOOD)
     assert [row["id"] for row in rows()] == [2**63 - 1]
     task.delete()

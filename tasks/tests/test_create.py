@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from tasks.models import WHITE_SPACE, Task
+from testing.client import Rows, UserClient
 
 pytestmark = pytest.mark.django_db
 
@@ -16,7 +17,8 @@ NUL = "Null characters are not allowed."
 SURROGATE = "Surrogate characters are not allowed: U+D800."
 
 
-def test_a_task_is_made_and_shown_as_it_is_in_the_database(ada: Any, rows: Any) -> None:
+@pytest.mark.requirement("FR-002", "FR-009")
+def test_a_task_is_made_and_shown_as_it_is_in_the_database(ada: UserClient, rows: Rows) -> None:
     before = datetime.now(UTC) - timedelta(seconds=1)
     response = ada("POST", "/api/tasks", {"title": "Buy milk", "description": "2 %", "completed": True})
     assert response.status_code == 201
@@ -40,18 +42,19 @@ def test_a_task_is_made_and_shown_as_it_is_in_the_database(ada: Any, rows: Any) 
     assert before <= row["created_at"] == row["updated_at"] <= datetime.now(UTC) + timedelta(seconds=1)
 
 
-def test_the_location_leads_to_the_task(ada: Any) -> None:
+def test_the_location_leads_to_the_task(ada: UserClient) -> None:
     response = ada("POST", "/api/tasks", {"title": "Buy milk"})
     assert ada("GET", response["Location"]).content == response.content
 
 
-def test_description_is_null_and_completed_false_by_default(ada: Any, rows: Any) -> None:
+def test_description_is_null_and_completed_false_by_default(ada: UserClient, rows: Rows) -> None:
     task = ada.task(title="x")
     assert (task["description"], task["completed"]) == (None, False)
     assert [(row["description"], row["completed"]) for row in rows()] == [(None, False)]
 
 
-def test_times_have_six_digits_of_fraction_and_z(ada: Any) -> None:
+@pytest.mark.requirement("SC-005")
+def test_times_have_six_digits_of_fraction_and_z(ada: UserClient) -> None:
     task = ada.task()
     for name in ("created_at", "updated_at"):
         assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", task[name])
@@ -72,8 +75,9 @@ TITLES = {
 }
 
 
+@pytest.mark.requirement("FR-002")
 @pytest.mark.parametrize(("sent", "kept"), TITLES.values(), ids=TITLES.keys())
-def test_a_title_that_fits_is_kept_trimmed(sent: str, kept: str, ada: Any, rows: Any) -> None:
+def test_a_title_that_fits_is_kept_trimmed(sent: str, kept: str, ada: UserClient, rows: Rows) -> None:
     assert ada.task(title=sent)["title"] == kept
     assert [row["title"] for row in rows()] == [kept]
 
@@ -81,8 +85,9 @@ def test_a_title_that_fits_is_kept_trimmed(sent: str, kept: str, ada: Any, rows:
 DESCRIPTIONS = [None, "", " ", "x" * 1000, "😀" * 1000, "  kept\r\nas sent\t", "\u0001"]
 
 
-@pytest.mark.parametrize("description", DESCRIPTIONS, ids=repr)
-def test_a_description_is_kept_as_sent(description: str | None, ada: Any, rows: Any) -> None:
+@pytest.mark.requirement("FR-002")
+@pytest.mark.parametrize("description", DESCRIPTIONS)
+def test_a_description_is_kept_as_sent(description: str | None, ada: UserClient, rows: Rows) -> None:
     assert ada.task(description=description)["description"] == description
     assert [row["description"] for row in rows()] == [description]
 
@@ -132,9 +137,10 @@ REFUSED: dict[str, tuple[Any, dict[str, str]]] = {
 }
 
 
+@pytest.mark.requirement("FR-002", "FR-008", "SC-006")
 @pytest.mark.parametrize(("body", "errors"), REFUSED.values(), ids=REFUSED.keys())
 def test_what_does_not_fit_is_422_under_every_offending_field_and_reaches_no_table(
-    body: Any, errors: dict[str, str], ada: Any, rows: Any, django_assert_num_queries: Any
+    body: Any, errors: dict[str, str], ada: UserClient, rows: Rows, django_assert_num_queries: Any
 ) -> None:
     with django_assert_num_queries(0):
         response = ada("POST", "/api/tasks", body)
@@ -147,14 +153,15 @@ def test_what_does_not_fit_is_422_under_every_offending_field_and_reaches_no_tab
     assert rows() == []
 
 
-def test_without_a_body_the_title_is_missing(ada: Any, rows: Any) -> None:
+def test_without_a_body_the_title_is_missing(ada: UserClient, rows: Rows) -> None:
     response = ada("POST", "/api/tasks")
     assert response.status_code == 422
     assert response.json()["errors"] == {"title": ["This field is required."]}
     assert rows() == []
 
 
-def test_read_only_and_unknown_fields_are_ignored(ada: Any, rows: Any) -> None:
+@pytest.mark.requirement("FR-006")
+def test_read_only_and_unknown_fields_are_ignored(ada: UserClient, rows: Rows) -> None:
     task = ada.task(
         id=77, user_id="bob", created_at="2000-01-01T00:00:00Z", updated_at="x", owner=[1], priority={"a": None}
     )
@@ -164,24 +171,24 @@ def test_read_only_and_unknown_fields_are_ignored(ada: Any, rows: Any) -> None:
     assert row["created_at"].year > 2000
 
 
-def test_of_duplicate_keys_the_last_counts(ada: Any, rows: Any) -> None:
+def test_of_duplicate_keys_the_last_counts(ada: UserClient, rows: Rows) -> None:
     response = ada("POST", "/api/tasks", raw=b'{"title": 5, "title": "first", "title": "last"}')
     assert response.status_code == 201
     assert [row["title"] for row in rows()] == ["last"]
 
 
-def test_each_task_gets_an_id_of_its_own(ada: Any, bob: Any) -> None:
+def test_each_task_gets_an_id_of_its_own(ada: UserClient, bob: UserClient) -> None:
     first, second, third = ada.task()["id"], bob.task()["id"], ada.task()["id"]
     assert first < second < third
 
 
-def test_an_id_is_not_given_again(ada: Any) -> None:
+def test_an_id_is_not_given_again(ada: UserClient) -> None:
     first = ada.task()["id"]
     ada("DELETE", f"/api/tasks/{first}")
     assert ada.task()["id"] > first
 
 
-def test_a_task_is_made_in_one_statement(ada: Any, django_assert_num_queries: Any) -> None:
+def test_a_task_is_made_in_one_statement(ada: UserClient, django_assert_num_queries: Any) -> None:
     with django_assert_num_queries(1):
         ada.task()
 

@@ -2,10 +2,13 @@ from typing import Any
 
 import pytest
 
+from testing.client import Rows, UserClient
+
 pytestmark = pytest.mark.django_db
 
 
-def test_the_task_is_gone_and_no_other(ada: Any, bob: Any, rows: Any) -> None:
+@pytest.mark.requirement("FR-005", "FR-009")
+def test_the_task_is_gone_and_no_other(ada: UserClient, bob: UserClient, rows: Rows) -> None:
     ada.task()
     task = ada.task()
     bob.task()
@@ -15,7 +18,8 @@ def test_the_task_is_gone_and_no_other(ada: Any, bob: Any, rows: Any) -> None:
     assert rows() == [row for row in before if row["id"] != task["id"]]
 
 
-def test_a_second_time_it_is_not_found(ada: Any) -> None:
+@pytest.mark.requirement("FR-005")
+def test_a_second_time_it_is_not_found(ada: UserClient) -> None:
     task = ada.task()
     ada("DELETE", f"/api/tasks/{task['id']}")
     for method in ["DELETE", "GET", "PATCH"]:
@@ -23,8 +27,9 @@ def test_a_second_time_it_is_not_found(ada: Any) -> None:
         assert (response.status_code, response.content) == (404, b'{"detail":"Not found."}')
 
 
+@pytest.mark.requirement("FR-005")
 @pytest.mark.parametrize("path", ["/api/tasks", "/api/tasks/", "/api/ada/tasks", "/api", "/api/"])
-def test_nothing_deletes_more_than_one_task(path: str, ada: Any, rows: Any) -> None:
+def test_nothing_deletes_more_than_one_task(path: str, ada: UserClient, rows: Rows) -> None:
     ada.task()
     ada.task()
     before = rows()
@@ -32,13 +37,13 @@ def test_nothing_deletes_more_than_one_task(path: str, ada: Any, rows: Any) -> N
     assert rows() == before
 
 
-def test_a_body_is_ignored(ada: Any, rows: Any) -> None:
+def test_a_body_is_ignored(ada: UserClient, rows: Rows) -> None:
     first, second = ada.task(), ada.task()
     assert ada("DELETE", f"/api/tasks/{first['id']}", {"id": second["id"]}).status_code == 204
     assert [row["id"] for row in rows()] == [second["id"]]
 
 
-def test_a_delete_is_one_statement_with_the_user_in_it(ada: Any, django_assert_num_queries: Any) -> None:
+def test_a_delete_is_one_statement_with_the_user_in_it(ada: UserClient, django_assert_num_queries: Any) -> None:
     task = ada.task()
     with django_assert_num_queries(1) as captured:
         ada("DELETE", f"/api/tasks/{task['id']}")

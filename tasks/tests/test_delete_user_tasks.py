@@ -10,6 +10,7 @@ from django.core.management import CommandError, call_command
 from django.db import connection, transaction
 
 from tasks.models import Task
+from testing.client import Rows, UserClient
 from testing.database import default_database
 from testing.processes import database_url, free_port, manage_on_terminal, start_manage
 
@@ -26,7 +27,7 @@ def delete(sub: str, *options: str) -> str:
     return output.getvalue()
 
 
-def test_all_tasks_of_the_user_are_deleted_and_no_others(bob: Any, rows: Any) -> None:
+def test_all_tasks_of_the_user_are_deleted_and_no_others(bob: UserClient, rows: Rows) -> None:
     make("ada", 2500)
     kept = [bob.task()["id"], *(Task.objects.create(user_id=user_id, title="x").pk for user_id in ("Ada", "ada ", "a"))]
     assert delete("ada", "--yes") == "The user 'ada' has 2500 task(s).\nAll are gone.\n"
@@ -34,14 +35,14 @@ def test_all_tasks_of_the_user_are_deleted_and_no_others(bob: Any, rows: Any) ->
 
 
 @pytest.mark.parametrize("options", [[], ["--yes"]], ids=["asking", "yes"])
-def test_a_user_without_tasks_is_no_error(options: list[str], bob: Any, rows: Any) -> None:
+def test_a_user_without_tasks_is_no_error(options: list[str], bob: UserClient, rows: Rows) -> None:
     bob.task()
     assert delete("ada", *options) == "The user 'ada' has 0 task(s).\n"
     assert len(rows()) == 1
 
 
 @pytest.mark.parametrize("sub", ["", " ", "\t\n"], ids=["empty", "space", "tab"])
-def test_a_blank_sub_is_refused(sub: str, rows: Any) -> None:
+def test_a_blank_sub_is_refused(sub: str, rows: Rows) -> None:
     Task.objects.create(user_id=sub or " ", title="x")
     with pytest.raises(CommandError, match="blank"):
         delete(sub, "--yes")
@@ -49,7 +50,7 @@ def test_a_blank_sub_is_refused(sub: str, rows: Any) -> None:
 
 
 def test_without_a_terminal_it_asks_for_yes(
-    rows: Any, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    rows: Rows, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     make("ada", 2)
     monkeypatch.setattr("sys.stdin", StringIO("y\n"))
@@ -71,7 +72,9 @@ class Terminal(StringIO):
 
 
 @pytest.mark.parametrize("keys", ["YES\n", "yes\n", "Y\n"], ids=repr)
-def test_yes_deletes(keys: str, rows: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_yes_deletes(
+    keys: str, rows: Rows, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     make("ada", 2)
     monkeypatch.setattr("sys.stdin", Terminal(keys))
     call_command("delete_user_tasks", "ada")
@@ -81,7 +84,7 @@ def test_yes_deletes(keys: str, rows: Any, monkeypatch: pytest.MonkeyPatch, caps
 
 @pytest.mark.parametrize("keys", ["n\n", "\n", ""], ids=["n", "Enter", "Ctrl-D"])
 def test_any_other_answer_deletes_nothing(
-    keys: str, rows: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    keys: str, rows: Rows, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     make("ada", 2)
     monkeypatch.setattr("sys.stdin", Terminal(keys))
@@ -101,7 +104,7 @@ def test_any_other_answer_deletes_nothing(
     ],
     ids=["y", "Ctrl-C"],
 )
-def test_on_a_terminal_it_asks(keys: bytes, status: int, last: str, left: int, rows: Any) -> None:
+def test_on_a_terminal_it_asks(keys: bytes, status: int, last: str, left: int, rows: Rows) -> None:
     make("ada", 2)
     found, shown = manage_on_terminal("delete_user_tasks", "ada", keys=keys, DATABASE_URL=database_url())
     assert found == status, shown
@@ -112,7 +115,7 @@ def test_on_a_terminal_it_asks(keys: bytes, status: int, last: str, left: int, r
     assert len(rows()) == left
 
 
-def test_interrupted_it_can_be_run_again(rows: Any) -> None:
+def test_interrupted_it_can_be_run_again(rows: Rows) -> None:
     make("ada", 3500)
 
     def execute(execute: Any, sql: str, *args: Any) -> Any:
@@ -133,7 +136,7 @@ def test_interrupted_it_can_be_run_again(rows: Any) -> None:
 
 
 @pytest.mark.postgresql
-def test_interrupted_while_it_waits_for_a_lock(rows: Any) -> None:
+def test_interrupted_while_it_waits_for_a_lock(rows: Rows) -> None:
     make("ada", 1500)
     with transaction.atomic():
         # The oldest go last.

@@ -3,32 +3,37 @@ from typing import Any
 import pytest
 from django.test import Client
 
+from testing.client import Rows, UserClient
+
 pytestmark = pytest.mark.django_db
 
 METHODS = ["GET", "PUT", "PATCH", "DELETE"]
 
 
-def test_the_owner_gets_the_task(ada: Any) -> None:
+def test_the_owner_gets_the_task(ada: UserClient) -> None:
     task = ada.task(title="x", description="y")
     response = ada("GET", f"/api/tasks/{task['id']}")
     assert response.status_code == 200
     assert response.json() == task
 
 
-def test_query_parameters_are_ignored(ada: Any) -> None:
+def test_query_parameters_are_ignored(ada: UserClient) -> None:
     task = ada.task(completed=True)
     assert ada("GET", f"/api/tasks/{task['id']}?status=pending&status=x").json() == task
 
 
-def test_an_empty_body_that_says_it_is_json_is_no_body(ada: Any) -> None:
+def test_an_empty_body_that_says_it_is_json_is_no_body(ada: UserClient) -> None:
     task = ada.task()
     response = ada("GET", f"/api/tasks/{task['id']}", **{"Content-Type": "application/json", "Content-Length": "0"})
     assert response.json() == task
 
 
+@pytest.mark.requirement("FR-006", "SC-003")
 @pytest.mark.parametrize("suffix", ["", "/complete"])
 @pytest.mark.parametrize("method", METHODS)
-def test_a_task_of_another_user_is_not_found_and_stays(method: str, suffix: str, ada: Any, bob: Any, rows: Any) -> None:
+def test_a_task_of_another_user_is_not_found_and_stays(
+    method: str, suffix: str, ada: UserClient, bob: UserClient, rows: Rows
+) -> None:
     task = ada.task()
     before = rows()
     if suffix and method != "PATCH":
@@ -69,9 +74,9 @@ NOT_AN_ID = [
 
 
 @pytest.mark.parametrize("suffix", ["", "/", "/complete", "/complete/"])
-@pytest.mark.parametrize("task_id", NOT_AN_ID, ids=lambda task_id: task_id[:25])
+@pytest.mark.parametrize("task_id", NOT_AN_ID)
 def test_what_is_no_id_is_not_found_on_every_method_whoever_asks(
-    task_id: str, suffix: str, ada: Any, django_assert_num_queries: Any
+    task_id: str, suffix: str, ada: UserClient, django_assert_num_queries: Any
 ) -> None:
     with django_assert_num_queries(0):
         for method in [*METHODS, "POST", "OPTIONS"]:
@@ -83,12 +88,12 @@ def test_what_is_no_id_is_not_found_on_every_method_whoever_asks(
                 assert response.content == b'{"detail":"Not found."}'
 
 
-def test_the_largest_id_is_a_task_that_there_is_not(ada: Any) -> None:
+def test_the_largest_id_is_a_task_that_there_is_not(ada: UserClient) -> None:
     assert ada("GET", "/api/tasks/9223372036854775807").content == b'{"detail":"Not found."}'
 
 
 @pytest.mark.parametrize("method", ["POST", "OPTIONS", "TRACE", "LINK"])
-def test_other_methods_are_405_with_allow(method: str, ada: Any, rows: Any) -> None:
+def test_other_methods_are_405_with_allow(method: str, ada: UserClient, rows: Rows) -> None:
     task = ada.task()
     before = rows()
     response = ada(method, f"/api/tasks/{task['id']}")
@@ -97,7 +102,7 @@ def test_other_methods_are_405_with_allow(method: str, ada: Any, rows: Any) -> N
     assert rows() == before
 
 
-def test_a_task_is_read_in_one_statement_with_the_user_in_it(ada: Any, django_assert_num_queries: Any) -> None:
+def test_a_task_is_read_in_one_statement_with_the_user_in_it(ada: UserClient, django_assert_num_queries: Any) -> None:
     task = ada.task()
     with django_assert_num_queries(1) as captured:
         ada("GET", f"/api/tasks/{task['id']}")

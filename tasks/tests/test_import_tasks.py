@@ -18,7 +18,7 @@ from django.db import connection, models
 
 from tasks.management.commands.import_tasks import convert
 from tasks.models import Task
-from testing.client import User
+from testing.client import Rows, UserClient
 from testing.database import default_database
 from testing.processes import (
     database_url,
@@ -157,7 +157,7 @@ WRITTEN: list[dict[str, Any]] = [
 
 
 @TIMES
-def test_every_field_is_kept_and_every_link(times: str, existing: Existing, rows: Any) -> None:
+def test_every_field_is_kept_and_every_link(times: str, existing: Existing, rows: Rows) -> None:
     existing.make(times=times)
     ids = [1, 2, 5, 1000, 1001, 70_000, 2**31 - 1]
     for pk, values in zip(ids, WRITTEN, strict=True):
@@ -170,7 +170,7 @@ def test_every_field_is_kept_and_every_link(times: str, existing: Existing, rows
     for row, found in zip(expected, rows(), strict=True):
         assert found == {**found, **row, "idempotency_key": None}
     for row in expected:
-        task = User(row["user_id"])("GET", f"/api/tasks/{row['id']}").json()
+        task = UserClient(row["user_id"])("GET", f"/api/tasks/{row['id']}").json()
         assert task == {
             **task,
             **row,
@@ -179,7 +179,7 @@ def test_every_field_is_kept_and_every_link(times: str, existing: Existing, rows
         }
 
 
-def test_run_again_it_adds_what_is_new_and_leaves_what_is_here(existing: Existing, ada: User, rows: Any) -> None:
+def test_run_again_it_adds_what_is_new_and_leaves_what_is_here(existing: Existing, ada: UserClient, rows: Rows) -> None:
     existing.make()
     existing.add(id=3)
     existing.add(id=4)
@@ -195,7 +195,7 @@ def test_run_again_it_adds_what_is_new_and_leaves_what_is_here(existing: Existin
     assert [row for row in rows() if row["id"] in (3, 4)] == before
 
 
-def test_a_task_that_is_made_later_gets_an_id_of_its_own(existing: Existing, ada: User, rows: Any) -> None:
+def test_a_task_that_is_made_later_gets_an_id_of_its_own(existing: Existing, ada: UserClient, rows: Rows) -> None:
     existing.make()
     existing.add(id=1)
     existing.add(id=40)
@@ -209,7 +209,7 @@ def test_a_task_that_is_made_later_gets_an_id_of_its_own(existing: Existing, ada
     assert [row["id"] for row in rows()] == [1, 40, 42, 43]
 
 
-def test_ids_of_new_tasks_never_go_back(existing: Existing, ada: User) -> None:
+def test_ids_of_new_tasks_never_go_back(existing: Existing, ada: UserClient) -> None:
     for _ in range(3):
         last = ada.task()
         ada("DELETE", f"/api/tasks/{last['id']}")
@@ -219,7 +219,7 @@ def test_ids_of_new_tasks_never_go_back(existing: Existing, ada: User) -> None:
     assert ada.task()["id"] == last["id"] + 1
 
 
-def test_a_task_that_is_made_meanwhile_takes_no_id_of_the_rest(existing: Existing, ada: User, rows: Any) -> None:
+def test_a_task_that_is_made_meanwhile_takes_no_id_of_the_rest(existing: Existing, ada: UserClient, rows: Rows) -> None:
     existing.make()
     existing.add_many(1, 1500)
     made = []
@@ -290,7 +290,7 @@ REFUSED_FROM_SQLITE: dict[str, Case] = {
 }
 
 
-def assert_left(existing: Existing, values: dict[str, Any], reason: str, rows: Any) -> None:
+def assert_left(existing: Existing, values: dict[str, Any], reason: str, rows: Rows) -> None:
     existing.add(id=7)
     existing.add(**{"id": 8, "title": PRIVATE, **values})
     existing.add(id=9)
@@ -310,7 +310,7 @@ def assert_left(existing: Existing, values: dict[str, Any], reason: str, rows: A
 @pytest.mark.django_db
 @pytest.mark.parametrize(("values", "reason"), REFUSED.values(), ids=REFUSED)
 def test_a_row_that_does_not_fit_is_named_and_left(
-    values: dict[str, Any], reason: str, existing: Existing, rows: Any
+    values: dict[str, Any], reason: str, existing: Existing, rows: Rows
 ) -> None:
     existing.make(strict=False)
     assert_left(existing, values, reason, rows)
@@ -321,7 +321,7 @@ def test_a_row_that_does_not_fit_is_named_and_left(
 @TIMES
 @pytest.mark.parametrize(("values", "reason"), REFUSED_FROM_POSTGRESQL.values(), ids=REFUSED_FROM_POSTGRESQL)
 def test_a_time_that_only_postgresql_has_is_named_and_left(
-    values: dict[str, Any], reason: str, times: str, postgresql: Existing, rows: Any
+    values: dict[str, Any], reason: str, times: str, postgresql: Existing, rows: Rows
 ) -> None:
     postgresql.make(times=times, strict=False)
     assert_left(postgresql, values, reason, rows)
@@ -330,7 +330,7 @@ def test_a_time_that_only_postgresql_has_is_named_and_left(
 @pytest.mark.django_db
 @pytest.mark.parametrize(("values", "reason"), REFUSED_FROM_SQLITE.values(), ids=REFUSED_FROM_SQLITE)
 def test_a_value_that_only_sqlite_holds_is_named_and_left(
-    values: dict[str, Any], reason: str, sqlite: Existing, rows: Any
+    values: dict[str, Any], reason: str, sqlite: Existing, rows: Rows
 ) -> None:
     sqlite.make(strict=False)
     assert_left(sqlite, values, reason, rows)
@@ -360,7 +360,7 @@ def test_a_value_is_converted_by_the_type_of_its_field(field: Any, value: Any, e
         assert convert(field, value) == expected
 
 
-def test_a_text_that_is_not_utf_8_is_named_and_left(sqlite: Existing, rows: Any) -> None:
+def test_a_text_that_is_not_utf_8_is_named_and_left(sqlite: Existing, rows: Rows) -> None:
     sqlite.make()
     sqlite.add(id=7)
     sqlite.add(id=8)
@@ -373,7 +373,7 @@ def test_a_text_that_is_not_utf_8_is_named_and_left(sqlite: Existing, rows: Any)
 @pytest.mark.parametrize(
     "values", [{"user_id": "bob"}, {"created_at": "2026-02-07 09:30:00.123457"}], ids=["user", "time"]
 )
-def test_an_id_of_another_task_is_named_and_left(values: dict[str, str], existing: Existing, rows: Any) -> None:
+def test_an_id_of_another_task_is_named_and_left(values: dict[str, str], existing: Existing, rows: Rows) -> None:
     Task.objects.create(pk=8, user_id="ada", title="Here", created_at=CREATED)
     before = rows()
     existing.make()
@@ -386,7 +386,7 @@ def test_an_id_of_another_task_is_named_and_left(values: dict[str, str], existin
     assert rows()[1:] == before
 
 
-def test_rows_that_do_not_fit_are_found_among_thousands(existing: Existing, rows: Any) -> None:
+def test_rows_that_do_not_fit_are_found_among_thousands(existing: Existing, rows: Rows) -> None:
     existing.make(strict=False)
     existing.add_many(1, 2500)
     existing.execute("UPDATE task SET title = '' WHERE id IN (1, 500, 501, 999, 1000, 1001, 2500)")
@@ -399,7 +399,9 @@ def test_rows_that_do_not_fit_are_found_among_thousands(existing: Existing, rows
     assert import_from(existing.url)[0][-1:] == summary(0, 2491, 9)
 
 
-def test_a_dry_run_says_what_would_happen_and_leaves_all_as_it_was(existing: Existing, ada: User, rows: Any) -> None:
+def test_a_dry_run_says_what_would_happen_and_leaves_all_as_it_was(
+    existing: Existing, ada: UserClient, rows: Rows
+) -> None:
     ada.task()
     last = ada.task()["id"]
     before = rows()
@@ -413,14 +415,16 @@ def test_a_dry_run_says_what_would_happen_and_leaves_all_as_it_was(existing: Exi
     assert ada.task()["id"] == last + 1
 
 
-def test_an_empty_table_is_imported(existing: Existing, ada: User) -> None:
+def test_an_empty_table_is_imported(existing: Existing, ada: UserClient) -> None:
     existing.make()
     assert import_from(existing.url) == (summary(0, 0, 0), "")
     assert ada.task()["id"] == 1
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT], ids=["SIGKILL", "SIGINT"])
-def test_ended_halfway_and_run_again_it_comes_to_the_same(how: int, sqlite: Existing, ada: User, rows: Any) -> None:
+def test_ended_halfway_and_run_again_it_comes_to_the_same(
+    how: int, sqlite: Existing, ada: UserClient, rows: Rows
+) -> None:
     sqlite.make(strict=False)
     sqlite.add_many(1, 2000)
     # Nothing reads the process's output: the reasons for these rows fill the pipe, and the process waits for ever.
@@ -446,7 +450,7 @@ def test_ended_halfway_and_run_again_it_comes_to_the_same(how: int, sqlite: Exis
     assert ada.task()["id"] == 7001
 
 
-def test_a_batch_is_imported_whole_or_not_at_all(existing: Existing, rows: Any) -> None:
+def test_a_batch_is_imported_whole_or_not_at_all(existing: Existing, rows: Rows) -> None:
     existing.make()
     existing.add_many(1, 2500)
 
@@ -529,7 +533,7 @@ def test_all_of_postgresql_is_read_in_one_snapshot(postgresql: Existing) -> None
 
 
 @pytest.mark.postgresql
-def test_times_are_read_whatever_the_style_of_the_database(postgresql: Existing, rows: Any) -> None:
+def test_times_are_read_whatever_the_style_of_the_database(postgresql: Existing, rows: Rows) -> None:
     postgresql.make()
     postgresql.add(id=1)
     postgresql.execute("ALTER DATABASE existing SET datestyle TO 'German'")
@@ -595,7 +599,7 @@ def test_a_name_that_is_not_utf_8_is_one_line(existing: Existing) -> None:
     assert "\n" not in error
 
 
-def test_the_last_ids_there_are_stay_free(existing: Existing, ada: User, rows: Any) -> None:
+def test_the_last_ids_there_are_stay_free(existing: Existing, ada: UserClient, rows: Rows) -> None:
     existing.execute(DDL[existing.vendor].replace("id SERIAL", "id BIGINT"))
     existing.add(id=2**62)
     existing.add(id=2**63 - 1)
@@ -606,7 +610,7 @@ def test_the_last_ids_there_are_stay_free(existing: Existing, ada: User, rows: A
 
 
 def test_without_a_column_each_task_gets_the_default(
-    existing: Existing, rows: Any, capsys: pytest.CaptureFixture[str]
+    existing: Existing, rows: Rows, capsys: pytest.CaptureFixture[str]
 ) -> None:
     existing.make()
     existing.add(id=1, completed=True, description="Not there any more")
@@ -622,7 +626,7 @@ def test_without_a_column_each_task_gets_the_default(
     assert (row["completed"], row["description"]) == (False, None)
 
 
-def test_missing_columns_without_a_default_are_named(existing: Existing, rows: Any) -> None:
+def test_missing_columns_without_a_default_are_named(existing: Existing, rows: Rows) -> None:
     existing.execute("CREATE TABLE task (id INTEGER, user_id TEXT, title TEXT)")
     assert import_from(existing.url) == ([], '"task" has no created_at, updated_at.')
     existing.execute("DROP TABLE task")
@@ -638,7 +642,7 @@ def test_ids_that_are_no_numbers_are_refused(kind: str, existing: Existing) -> N
     assert import_from(existing.url) == ([], '"task" has ids that are no whole numbers.')
 
 
-def test_rows_without_an_id_are_not_passed_over_in_silence(existing: Existing, rows: Any) -> None:
+def test_rows_without_an_id_are_not_passed_over_in_silence(existing: Existing, rows: Rows) -> None:
     existing.execute(
         DDL[existing.vendor].replace("id SERIAL NOT NULL", "id INTEGER").replace("PRIMARY KEY (id)", "x INT")
     )
@@ -652,14 +656,14 @@ def test_rows_without_an_id_are_not_passed_over_in_silence(existing: Existing, r
     )
 
 
-def test_the_own_table_is_refused(ada: User, rows: Any) -> None:
+def test_the_own_table_is_refused(ada: UserClient, rows: Rows) -> None:
     ada.task()
     before = rows()
     assert import_from(database_url(), "--table", "tasks_task") == ([], '"tasks_task" is this backend\'s own table.')
     assert rows() == before
 
 
-def test_the_table_may_be_in_the_same_database(rows: Any) -> None:
+def test_the_table_may_be_in_the_same_database(rows: Rows) -> None:
     with connection.cursor() as cursor:
         cursor.execute(DDL[connection.vendor])
         cursor.execute(

@@ -14,6 +14,7 @@ from django.db.models.functions import Now
 from tasks import queries
 from tasks.models import Row, Task
 from tasks.serializers import TaskSerializer
+from testing.client import Rows
 
 pytestmark = pytest.mark.django_db
 
@@ -114,7 +115,7 @@ CHANGES: dict[str, tuple[Callable[[int], Row | None], dict[str, Any]]] = {
 
 @pytest.mark.parametrize(("change", "values"), CHANGES.values(), ids=CHANGES.keys())
 def test_a_change_stores_what_the_orm_stores(
-    change: Callable[[int], Row | None], values: dict[str, Any], rows: Any
+    change: Callable[[int], Row | None], values: dict[str, Any], rows: Rows
 ) -> None:
     own, twin = (Task.objects.create(user_id="ada", title="old", description="old", completed=True) for _ in range(2))
     others = [row for row in rows() if row["id"] != own.pk]
@@ -126,7 +127,7 @@ def test_a_change_stores_what_the_orm_stores(
     assert stored(own.pk) == stored(twin.pk)
 
 
-def test_a_delete_deletes_what_the_orm_deletes(tasks: list[Task], rows: Any) -> None:
+def test_a_delete_deletes_what_the_orm_deletes(tasks: list[Task], rows: Rows) -> None:
     before, expected = rows(), serialized(Task.objects.filter(pk=tasks[0].pk))
     row = Task.objects.for_user("ada").delete_row(tasks[0].pk)
     assert row is not None
@@ -134,7 +135,7 @@ def test_a_delete_deletes_what_the_orm_deletes(tasks: list[Task], rows: Any) -> 
     assert rows() == [row for row in before if row["id"] != tasks[0].pk]
 
 
-def test_what_the_user_does_not_have_is_none(tasks: list[Task], rows: Any) -> None:
+def test_what_the_user_does_not_have_is_none(tasks: list[Task], rows: Rows) -> None:
     before = rows()
     carols = Task.objects.for_user("carol")
     assert carols.list_rows() == []

@@ -5,18 +5,19 @@ from urllib.parse import quote
 
 import pytest
 
-from testing.client import User
+from testing.client import Rows, UserClient
 
 pytestmark = pytest.mark.django_db
 
 ADDRESSES = ["/api/tasks", "/api/{user}/tasks"]
 
 
+@pytest.mark.requirement("FR-007")
 @pytest.mark.parametrize("slash", ["", "/"])
 @pytest.mark.parametrize("base", ADDRESSES)
 @pytest.mark.parametrize("user_id", ["ada", "a/b", "tasks", "a b", "ü😀", "..", "%2F", "?", "a/tasks/1"])
-def test_every_operation_answers_at_every_address(user_id: str, base: str, slash: str, rows: Any) -> None:
-    user = User(user_id)
+def test_every_operation_answers_at_every_address(user_id: str, base: str, slash: str, rows: Rows) -> None:
+    user = UserClient(user_id)
     base = base.format(user=quote(user_id, safe=""))
     created = user("POST", f"{base}{slash}", {"title": "x"})
     assert created.status_code == 201
@@ -33,6 +34,7 @@ def test_every_operation_answers_at_every_address(user_id: str, base: str, slash
     assert rows() == []
 
 
+@pytest.mark.requirement("SC-002")
 @pytest.mark.parametrize("base", ADDRESSES)
 @pytest.mark.parametrize(
     ("method", "path", "body"),
@@ -47,7 +49,7 @@ def test_every_operation_answers_at_every_address(user_id: str, base: str, slash
     ],
 )
 def test_no_operation_is_done_without_a_token(
-    method: str, path: str, body: Any, base: str, ada: Any, rows: Any, django_assert_num_queries: Any
+    method: str, path: str, body: Any, base: str, ada: UserClient, rows: Rows, django_assert_num_queries: Any
 ) -> None:
     path = base.format(user="ada") + path.format(id=ada.task()["id"])
     before = rows()
@@ -57,9 +59,10 @@ def test_no_operation_is_done_without_a_token(
     assert rows() == before
 
 
+@pytest.mark.requirement("SC-003")
 @pytest.mark.parametrize("path_user", ["bob", "Ada", "ada%20", "ad", "adaa", "me", "undefined"])
 def test_another_user_in_the_path_is_403_before_anything_is_read_or_written(
-    path_user: str, ada: Any, rows: Any, django_assert_num_queries: Any
+    path_user: str, ada: UserClient, rows: Rows, django_assert_num_queries: Any
 ) -> None:
     task = ada.task()
     before = rows()
@@ -98,7 +101,7 @@ def test_another_user_in_the_path_is_403_before_anything_is_read_or_written(
     ],
 )
 @pytest.mark.parametrize("debug", [False, True])
-def test_an_unrouted_path_is_not_found_in_json(path: str, debug: bool, ada: Any, settings: Any) -> None:
+def test_an_unrouted_path_is_not_found_in_json(path: str, debug: bool, ada: UserClient, settings: Any) -> None:
     settings.DEBUG = debug
     for method in ["GET", "POST", "DELETE", "OPTIONS"]:
         response = ada(method, path, Accept="text/html")

@@ -9,6 +9,7 @@ import pytest
 from django.db.models import Q
 
 from tasks.models import Task, TaskQuerySet
+from testing.client import Rows
 
 pytestmark = pytest.mark.django_db
 
@@ -66,7 +67,7 @@ NARROWED: dict[str, tuple[Callable[[TaskQuerySet], Any], list[str]]] = {
 
 @pytest.mark.parametrize(("narrow", "left"), NARROWED.values(), ids=NARROWED.keys())
 def test_a_narrowed_queryset_stays_with_its_user_and_has_no_statements(
-    narrow: Callable[[TaskQuerySet], Any], left: list[str], adas: TaskQuerySet, rows: Any
+    narrow: Callable[[TaskQuerySet], Any], left: list[str], adas: TaskQuerySet, rows: Rows
 ) -> None:
     before = rows()
     tasks = narrow(adas)
@@ -90,7 +91,7 @@ def test_in_a_subquery_it_has_the_tasks_of_its_user(adas: TaskQuerySet) -> None:
 
 @pytest.mark.parametrize("run", STATEMENTS.values(), ids=STATEMENTS.keys())
 def test_no_statement_reaches_the_task_of_another_user(
-    run: Callable[[TaskQuerySet, int], object], adas: TaskQuerySet, rows: Any
+    run: Callable[[TaskQuerySet, int], object], adas: TaskQuerySet, rows: Rows
 ) -> None:
     bobs = [row for row in rows() if row["user_id"] == "bob"]
     for task in bobs:
@@ -100,12 +101,12 @@ def test_no_statement_reaches_the_task_of_another_user(
         assert [row for row in rows() if row["user_id"] == "bob"] == bobs
 
 
-def test_a_create_is_of_the_user_whatever_the_values_say(adas: TaskQuerySet, rows: Any) -> None:
+def test_a_create_is_of_the_user_whatever_the_values_say(adas: TaskQuerySet, rows: Rows) -> None:
     task = adas.create_row({"title": "new", "user_id": "bob"})
     assert (task["user_id"], rows()[-1]["user_id"]) == ("ada", "ada")
 
 
-def test_a_field_that_does_not_exist_is_in_no_statement(adas: TaskQuerySet, rows: Any) -> None:
+def test_a_field_that_does_not_exist_is_in_no_statement(adas: TaskQuerySet, rows: Rows) -> None:
     before = rows()
     for name in ["nothing", 'title" = title --', "pk"]:
         with pytest.raises(KeyError):

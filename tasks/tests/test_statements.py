@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 from django.test import Client
 
+from testing.client import Logged, UserClient
+
 pytestmark = [pytest.mark.postgresql, pytest.mark.django_db(transaction=True)]
 
 
@@ -23,9 +25,10 @@ OPERATIONS: dict[str, tuple[Request, str]] = {
 }
 
 
+@pytest.mark.requirement("FR-006", "SC-003")
 @pytest.mark.parametrize(("request_", "pattern"), OPERATIONS.values(), ids=OPERATIONS.keys())
 def test_an_operation_is_one_statement_with_the_user_in_it(
-    request_: Request, pattern: str, ada: Any, logged: Any
+    request_: Request, pattern: str, ada: UserClient, logged: Logged
 ) -> None:
     task = ada.task()
     method, path, body, status = request_
@@ -37,7 +40,8 @@ def test_an_operation_is_one_statement_with_the_user_in_it(
     assert re.match(pattern.replace("{user}", user).replace("{id}", str(task["id"])), statements[0]), statements
 
 
-def test_what_is_refused_asks_nothing_of_the_database(ada: Any, logged: Any) -> None:
+@pytest.mark.requirement("SC-002")
+def test_what_is_refused_asks_nothing_of_the_database(ada: UserClient, logged: Logged) -> None:
     task = ada.task()
     one = f"/api/tasks/{task['id']}"
     with logged() as statements:

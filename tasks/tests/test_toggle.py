@@ -3,6 +3,8 @@ from typing import Any
 
 import pytest
 
+from testing.client import Rows, UserClient
+
 pytestmark = pytest.mark.django_db
 
 NO_BODIES: dict[str, dict[str, Any]] = {
@@ -16,8 +18,9 @@ NO_BODIES: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.requirement("FR-013")
 @pytest.mark.parametrize("arguments", NO_BODIES.values(), ids=NO_BODIES.keys())
-def test_without_a_value_it_flips(arguments: dict[str, Any], ada: Any, rows: Any) -> None:
+def test_without_a_value_it_flips(arguments: dict[str, Any], ada: UserClient, rows: Rows) -> None:
     ada.task(title="other")
     task = ada.task(description="kept")
     other, before = rows()
@@ -33,8 +36,9 @@ def test_without_a_value_it_flips(arguments: dict[str, Any], ada: Any, rows: Any
         assert response.json() == {**task, "completed": completed, "updated_at": written}
 
 
+@pytest.mark.requirement("FR-013")
 @pytest.mark.parametrize("completed", [True, False])
-def test_a_value_is_set_however_often_it_is_sent(completed: bool, ada: Any, rows: Any) -> None:
+def test_a_value_is_set_however_often_it_is_sent(completed: bool, ada: UserClient, rows: Rows) -> None:
     task = ada.task(completed=not completed)
     for _ in range(3):
         response = ada("PATCH", f"/api/tasks/{task['id']}/complete", {"completed": completed})
@@ -42,8 +46,11 @@ def test_a_value_is_set_however_often_it_is_sent(completed: bool, ada: Any, rows
         assert rows()[0]["completed"] is completed
 
 
+@pytest.mark.requirement("FR-008")
 @pytest.mark.parametrize("value", [None, 1, 0, "true", "yes", "", [], {}])
-def test_another_type_is_422_and_flips_nothing(value: Any, ada: Any, rows: Any, django_assert_num_queries: Any) -> None:
+def test_another_type_is_422_and_flips_nothing(
+    value: Any, ada: UserClient, rows: Rows, django_assert_num_queries: Any
+) -> None:
     task = ada.task()
     before = rows()
     with django_assert_num_queries(0):
@@ -54,7 +61,7 @@ def test_another_type_is_422_and_flips_nothing(value: Any, ada: Any, rows: Any, 
 
 
 @pytest.mark.parametrize("raw", [b"[]", b"null", b"true", b'"x"', b"0", b"[{}]"])
-def test_a_body_that_is_no_object_is_422_and_flips_nothing(raw: bytes, ada: Any, rows: Any) -> None:
+def test_a_body_that_is_no_object_is_422_and_flips_nothing(raw: bytes, ada: UserClient, rows: Rows) -> None:
     task = ada.task()
     before = rows()
     response = ada("PATCH", f"/api/tasks/{task['id']}/complete", raw=raw)
@@ -64,7 +71,7 @@ def test_a_body_that_is_no_object_is_422_and_flips_nothing(raw: bytes, ada: Any,
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"])
-def test_other_methods_are_405_with_allow(method: str, ada: Any, rows: Any) -> None:
+def test_other_methods_are_405_with_allow(method: str, ada: UserClient, rows: Rows) -> None:
     task = ada.task()
     before = rows()
     response = ada(method, f"/api/tasks/{task['id']}/complete")
@@ -74,7 +81,7 @@ def test_other_methods_are_405_with_allow(method: str, ada: Any, rows: Any) -> N
 
 
 def test_a_toggle_is_one_statement_that_the_database_flips_for_this_user(
-    ada: Any, django_assert_num_queries: Any
+    ada: UserClient, django_assert_num_queries: Any
 ) -> None:
     task = ada.task()
     with django_assert_num_queries(1) as captured:

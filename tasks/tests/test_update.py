@@ -3,6 +3,8 @@ from typing import Any
 
 import pytest
 
+from testing.client import Rows, UserClient
+
 pytestmark = [pytest.mark.django_db, pytest.mark.parametrize("method", ["PUT", "PATCH"])]
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
@@ -18,8 +20,11 @@ CHANGES = [
 ]
 
 
-@pytest.mark.parametrize("change", CHANGES, ids=str)
-def test_what_is_sent_changes_and_the_rest_stays(method: str, change: dict[str, Any], ada: Any, rows: Any) -> None:
+@pytest.mark.requirement("FR-004")
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_is_sent_changes_and_the_rest_stays(
+    method: str, change: dict[str, Any], ada: UserClient, rows: Rows
+) -> None:
     ada.task(title="other")
     task = ada.task(title="old", description="old")
     other, before = rows()
@@ -34,8 +39,9 @@ def test_what_is_sent_changes_and_the_rest_stays(method: str, change: dict[str, 
     assert response.json() == {**task, **change, "updated_at": written}
 
 
+@pytest.mark.requirement("FR-004")
 @pytest.mark.parametrize("body", [{}, {"id": 5, "user_id": "bob", "created_at": "x", "updated_at": None, "other": [1]}])
-def test_nothing_sent_changes_nothing(method: str, body: Any, ada: Any, rows: Any) -> None:
+def test_nothing_sent_changes_nothing(method: str, body: Any, ada: UserClient, rows: Rows) -> None:
     task = ada.task(description="x")
     before = rows()
     response = ada(method, f"/api/tasks/{task['id']}", body)
@@ -44,7 +50,7 @@ def test_nothing_sent_changes_nothing(method: str, body: Any, ada: Any, rows: An
 
 
 @pytest.mark.parametrize("headers", [{}, {"Content-Type": "application/json"}, {"Content-Type": "text/plain"}, FORM])
-def test_no_body_changes_nothing(method: str, headers: dict[str, str], ada: Any, rows: Any) -> None:
+def test_no_body_changes_nothing(method: str, headers: dict[str, str], ada: UserClient, rows: Rows) -> None:
     task = ada.task()
     before = rows()
     response = ada(method, f"/api/tasks/{task['id']}", **headers)
@@ -52,7 +58,7 @@ def test_no_body_changes_nothing(method: str, headers: dict[str, str], ada: Any,
     assert rows() == before
 
 
-def test_the_title_is_trimmed(method: str, ada: Any, rows: Any) -> None:
+def test_the_title_is_trimmed(method: str, ada: UserClient, rows: Rows) -> None:
     task = ada.task()
     assert ada(method, f"/api/tasks/{task['id']}", {"title": "\n new "}).json()["title"] == "new"
     assert rows()[0]["title"] == "new"
@@ -74,9 +80,10 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("body", "errors"), REFUSED, ids=str)
+@pytest.mark.requirement("FR-008")
+@pytest.mark.parametrize(("body", "errors"), REFUSED)
 def test_what_does_not_fit_is_422_and_changes_nothing(
-    method: str, body: Any, errors: Any, ada: Any, rows: Any, django_assert_num_queries: Any
+    method: str, body: Any, errors: Any, ada: UserClient, rows: Rows, django_assert_num_queries: Any
 ) -> None:
     task = ada.task()
     before = rows()
@@ -87,13 +94,13 @@ def test_what_does_not_fit_is_422_and_changes_nothing(
     assert rows() == before
 
 
-def test_what_does_not_fit_comes_before_a_task_that_there_is_not(method: str, ada: Any) -> None:
+def test_what_does_not_fit_comes_before_a_task_that_there_is_not(method: str, ada: UserClient) -> None:
     assert ada(method, "/api/tasks/1", {"title": ""}).status_code == 422
     assert ada(method, "/api/tasks/1", {"title": "x"}).status_code == 404
 
 
 def test_an_update_is_one_statement_with_the_user_and_the_sent_columns(
-    method: str, ada: Any, django_assert_num_queries: Any
+    method: str, ada: UserClient, django_assert_num_queries: Any
 ) -> None:
     task = ada.task()
     with django_assert_num_queries(1) as captured:

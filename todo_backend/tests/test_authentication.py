@@ -8,6 +8,7 @@ import pytest
 from django.test import Client
 
 from tasks.models import WHITE_SPACE
+from testing.client import UserClient
 from testing.tokens import HEADER, base64url, claims, sign, token
 from todo_backend import tokens
 
@@ -172,6 +173,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.requirement("FR-001")
 @pytest.mark.parametrize(("raw_token", "detail"), REFUSED.values(), ids=REFUSED.keys())
 def test_a_refused_token_is_401_with_its_reason_and_reaches_no_table(
     raw_token: str, detail: str, django_assert_num_queries: Any
@@ -183,6 +185,7 @@ def test_a_refused_token_is_401_with_its_reason_and_reaches_no_table(
     assert response["WWW-Authenticate"] == 'Bearer error="invalid_token"'
 
 
+@pytest.mark.requirement("SC-002")
 @pytest.mark.parametrize(
     "authorization", [None, "", " ", "Basic YWRhOnB3", "Bearer", "bearer  ", "Token x.y.z", "Bearerx"]
 )
@@ -231,6 +234,7 @@ ACCEPTED = {
 }
 
 
+@pytest.mark.requirement("FR-001")
 @pytest.mark.parametrize("raw_token", ACCEPTED.values(), ids=ACCEPTED.keys())
 def test_an_accepted_token(raw_token: str) -> None:
     assert len(raw_token) <= 8192
@@ -246,10 +250,12 @@ def test_the_longest_accepted_token_has_8192_bytes() -> None:
             assert get(f"Bearer {raw_token}").status_code == (200 if len(raw_token) == 8192 else 401)
 
 
+@pytest.mark.sqlite
+@pytest.mark.postgresql
 @pytest.mark.parametrize(
     "user_id", ["1", "a" * 255, "KOGJWRsyXPQEYxPzaZAekKcFJsiHcOx7", "auth0|x/y", " ada ", "😀", "a'; --", "%00"]
 )
-def test_the_user_is_the_sub_as_it_is(user_id: str, ada: Any) -> None:
+def test_the_user_is_the_sub_as_it_is(user_id: str, ada: UserClient) -> None:
     ada.task()
     response = Client().post(
         "/api/tasks", {"title": "x"}, "application/json", headers={"Authorization": f"Bearer {token(user_id)}"}
@@ -295,6 +301,7 @@ def test_a_token_that_was_accepted_ends_when_it_expires(now: int, monkeypatch: p
     assert (response.status_code, response.json()) == (401, {"detail": EXPIRED})
 
 
+@pytest.mark.requirement("FR-001")
 @pytest.mark.filterwarnings("ignore::jwt.warnings.InsecureKeyLengthWarning")
 def test_the_secret_is_the_raw_string(settings: Any) -> None:
     for secret in ["short", " surrounded ", "c2VjcmV0", "ünïcödé-ünïcödé-ünïcödé", "{}${x}'\""]:
@@ -362,6 +369,7 @@ def test_with_better_auth_url_issuer_and_audience_have_to_match_where_present(
         assert json.loads(response.content) == {"detail": detail}
 
 
+@pytest.mark.requirement("FR-011")
 def test_the_issuer_is_named_only_once_the_signature_holds(better_auth_url: None) -> None:
     response = get(f"Bearer {sign(claims(iss='https://evil.example'), secret='not the secret of this server!!!')}")
     assert response.json() == {"detail": INVALID}
@@ -384,6 +392,7 @@ def test_a_token_is_never_logged(caplog: pytest.LogCaptureFixture) -> None:
     assert not any(part in caplog.text for part in raw_token.split("."))
 
 
+@pytest.mark.requirement("FR-001")
 def test_another_character_at_any_position_is_refused() -> None:
     raw_token = token()
     for position, character in enumerate(raw_token):

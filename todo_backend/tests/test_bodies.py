@@ -5,6 +5,8 @@ from typing import Any
 import pytest
 from django.test import Client
 
+from testing.client import Rows, UserClient
+
 pytestmark = pytest.mark.django_db
 
 LIMIT = 64 * 1024
@@ -16,12 +18,12 @@ def padded(size: int) -> bytes:
 
 
 @pytest.fixture
-def task(ada: Any) -> Any:
+def task(ada: UserClient) -> Any:
     return ada.task(description="kept")
 
 
 @pytest.fixture
-def unchanged(task: dict[str, Any], rows: Any) -> Any:
+def unchanged(task: dict[str, Any], rows: Rows) -> Any:
     """Asserts, after the test, that the task and no other is there as it was."""
     before = rows()
     yield
@@ -59,9 +61,10 @@ NOT_JSON = {
 }
 
 
+@pytest.mark.requirement("FR-008")
 @pytest.mark.parametrize("raw", NOT_JSON.values(), ids=NOT_JSON.keys())
 def test_a_body_that_is_not_json_is_400(
-    raw: bytes, ada: Any, task: dict[str, Any], unchanged: None, django_assert_num_queries: Any
+    raw: bytes, ada: UserClient, task: dict[str, Any], unchanged: None, django_assert_num_queries: Any
 ) -> None:
     with django_assert_num_queries(0):
         for method, path in writes(task):
@@ -73,7 +76,7 @@ def test_a_body_that_is_not_json_is_400(
 @pytest.mark.parametrize("opening", [b"[", b'{"a":'])
 @pytest.mark.parametrize(("depth", "status"), [(98, 422), (99, 422), (100, 400), (500, 400), (990, 400), (2000, 400)])
 def test_nesting_beyond_100_levels_is_400(
-    depth: int, status: int, opening: bytes, ada: Any, task: dict[str, Any], unchanged: None
+    depth: int, status: int, opening: bytes, ada: UserClient, task: dict[str, Any], unchanged: None
 ) -> None:
     closing = b"]" if opening == b"[" else b"}"
     for method, path in writes(task)[:3]:
@@ -84,9 +87,9 @@ def test_nesting_beyond_100_levels_is_400(
 NOT_AN_OBJECT = [b"[]", b"null", b"true", b"5", b'"x"', b'[{"title": "x"}]', b"1e999", b"9" * 5000]
 
 
-@pytest.mark.parametrize("raw", NOT_AN_OBJECT, ids=lambda raw: raw[:20])
+@pytest.mark.parametrize("raw", NOT_AN_OBJECT)
 def test_json_that_is_no_object_is_422_under_non_field_errors(
-    raw: bytes, ada: Any, task: dict[str, Any], unchanged: None
+    raw: bytes, ada: UserClient, task: dict[str, Any], unchanged: None
 ) -> None:
     for method, path in writes(task):
         response = ada(method, path, raw=raw)
@@ -98,10 +101,12 @@ def test_json_that_is_no_object_is_422_under_non_field_errors(
         }
 
 
+@pytest.mark.sqlite
+@pytest.mark.postgresql
 @pytest.mark.parametrize(
     "number", ["9" * 4299, "9" * 4300, "9" * 4301, "9" * 10_000, "-" + "9" * 10_000, "1e999", "0." + "1" * 9000]
 )
-def test_a_number_of_any_length_is_json(number: str, ada: Any, rows: Any) -> None:
+def test_a_number_of_any_length_is_json(number: str, ada: UserClient, rows: Rows) -> None:
     response = ada("POST", "/api/tasks", raw=f'{{"title": {number}}}'.encode())
     assert response.json() == {"detail": "title: Not a valid string.", "errors": {"title": ["Not a valid string."]}}
     assert rows() == []
@@ -119,7 +124,7 @@ def test_a_number_of_any_length_is_json(number: str, ada: Any, rows: Any) -> Non
     ],
 )
 def test_another_media_type_or_charset_is_415(
-    content_type: str, debug: bool, ada: Any, task: dict[str, Any], unchanged: None, settings: Any
+    content_type: str, debug: bool, ada: UserClient, task: dict[str, Any], unchanged: None, settings: Any
 ) -> None:
     settings.DEBUG = debug
     for method, path in writes(task):
@@ -135,19 +140,19 @@ def test_another_media_type_or_charset_is_415(
         *('application/json; charset="utf-8"', "application/json; charset=utf8", "application/json; indent=4"),
     ],
 )
-def test_utf_8_json_by_any_spelling_is_read(content_type: str, ada: Any) -> None:
+def test_utf_8_json_by_any_spelling_is_read(content_type: str, ada: UserClient) -> None:
     response = ada("POST", "/api/tasks", {"title": "é"}, content_type=content_type)
     assert (response.status_code, response.json()["title"]) == (201, "é")
 
 
-def test_a_body_without_a_media_type_is_415(ada: Any, unchanged: None) -> None:
+def test_a_body_without_a_media_type_is_415(ada: UserClient, unchanged: None) -> None:
     response = Client().generic(
         "POST", "/api/tasks", b"{}", content_type="", headers={"Authorization": f"Bearer {ada.token}"}
     )
     assert response.status_code == 415
 
 
-def test_64_kib_are_read_and_a_byte_more_is_413(ada: Any, task: dict[str, Any], rows: Any) -> None:
+def test_64_kib_are_read_and_a_byte_more_is_413(ada: UserClient, task: dict[str, Any], rows: Rows) -> None:
     assert ada("POST", "/api/tasks", raw=padded(LIMIT)).status_code == 201
     before = rows()
     for method, path in [*writes(task), ("GET", "/api/tasks"), ("DELETE", f"/api/tasks/{task['id']}")]:
@@ -157,7 +162,7 @@ def test_64_kib_are_read_and_a_byte_more_is_413(ada: Any, task: dict[str, Any], 
     assert rows() == before
 
 
-def test_a_body_without_content_length_is_411(ada: Any, task: dict[str, Any], unchanged: None) -> None:
+def test_a_body_without_content_length_is_411(ada: UserClient, task: dict[str, Any], unchanged: None) -> None:
     for method, path in [*writes(task), ("GET", "/api/tasks"), ("DELETE", f"/api/tasks/{task['id']}")]:
         response = ada(method, path, **{"Transfer-Encoding": "chunked"})
         assert response.status_code == 411
@@ -166,18 +171,19 @@ def test_a_body_without_content_length_is_411(ada: Any, task: dict[str, Any], un
 
 @pytest.mark.parametrize("length", ["x", "-1", "1e1", "\u00b2"])
 def test_a_content_length_that_is_no_number_is_none(
-    length: str, ada: Any, task: dict[str, Any], unchanged: None
+    length: str, ada: UserClient, task: dict[str, Any], unchanged: None
 ) -> None:
     response = ada("PATCH", f"/api/tasks/{task['id']}/complete", **{"Content-Length": length})
     assert response.status_code == 411
 
 
-def test_a_content_length_of_5000_digits_is_too_large(ada: Any, task: dict[str, Any], unchanged: None) -> None:
+def test_a_content_length_of_5000_digits_is_too_large(ada: UserClient, task: dict[str, Any], unchanged: None) -> None:
     response = ada("PATCH", f"/api/tasks/{task['id']}/complete", **{"Content-Length": "9" * 5000})
     assert response.status_code == 413
 
 
-def test_the_first_error_that_applies_is_the_answer(task: dict[str, Any], unchanged: None, ada: Any) -> None:
+@pytest.mark.requirement("FR-009")
+def test_the_first_error_that_applies_is_the_answer(task: dict[str, Any], unchanged: None, ada: UserClient) -> None:
     """One request with everything wrong, mended one thing at a time, in the contract's order."""
     wrong: dict[str, Any] = {
         "path": "/api/nowhere",
@@ -213,7 +219,9 @@ def test_the_first_error_that_applies_is_the_answer(task: dict[str, Any], unchan
         wrong.update(mended)
 
 
-def test_any_value_in_any_field_is_a_task_or_422_and_never_more(ada: Any, rows: Any) -> None:
+@pytest.mark.sqlite
+@pytest.mark.postgresql
+def test_any_value_in_any_field_is_a_task_or_422_and_never_more(ada: UserClient, rows: Rows) -> None:
     values = ["", " ", "x", "\0", "x" * 201, "x" * 1001, 0, 1, -1, 1.5, 1e308, True, False, None, [], [1], {}, {"a": 1}]
     for field in ["title", "description", "completed", "id", "user_id", "created_at", "other"]:
         for value in values:

@@ -4,6 +4,8 @@ import pytest
 from django.db import OperationalError, connection
 from django.test import Client
 
+from testing.client import UserClient
+
 pytestmark = pytest.mark.django_db
 
 ORIGIN = "http://localhost:3000"
@@ -42,7 +44,7 @@ OTHER_ORIGINS = [
 
 
 @pytest.mark.parametrize("origin", OTHER_ORIGINS)
-def test_another_origin_may_not_read(origin: str, ada: Any) -> None:
+def test_another_origin_may_not_read(origin: str, ada: UserClient) -> None:
     for response in [
         ada("GET", "/api/tasks", Origin=origin),
         Client().options("/api/tasks", headers={"Origin": origin, **PREFLIGHT}),
@@ -57,7 +59,7 @@ def test_a_preflight_that_is_refused_is_logged_with_its_origin(caplog: pytest.Lo
     assert messages == ["Origin 'http://127.0.0.1:3000' is not among CORS_ALLOWED_ORIGINS."]
 
 
-def test_the_origin_may_read_every_answer_errors_included(ada: Any) -> None:
+def test_the_origin_may_read_every_answer_errors_included(ada: UserClient) -> None:
     task = ada.task()
     requests: list[tuple[int, str, str, dict[str, Any]]] = [
         (200, "GET", "/api/tasks", {}),
@@ -86,7 +88,7 @@ def test_the_origin_may_read_every_answer_errors_included(ada: Any) -> None:
         }
 
 
-def test_the_origin_may_read_what_failed_here(ada: Any) -> None:
+def test_the_origin_may_read_what_failed_here(ada: UserClient) -> None:
     for error, status in [(OperationalError, 503), (ZeroDivisionError, 500)]:
 
         def fail(*args: Any, error: type[Exception] = error) -> None:
@@ -98,7 +100,7 @@ def test_the_origin_may_read_what_failed_here(ada: Any) -> None:
         assert response["Access-Control-Allow-Origin"] == ORIGIN
 
 
-def test_the_origins_are_those_of_the_settings(ada: Any, settings: Any) -> None:
+def test_the_origins_are_those_of_the_settings(ada: UserClient, settings: Any) -> None:
     settings.CORS_ALLOWED_ORIGINS = ["https://a.example.com", "https://b.example.com"]
     for origin in settings.CORS_ALLOWED_ORIGINS:
         assert ada("GET", "/api/tasks", Origin=origin)["Access-Control-Allow-Origin"] == origin
@@ -107,7 +109,7 @@ def test_the_origins_are_those_of_the_settings(ada: Any, settings: Any) -> None:
     assert ada("GET", "/api/tasks", Origin=ORIGIN)["Access-Control-Allow-Origin"] == ORIGIN
 
 
-def test_without_an_origin_there_is_nothing_to_allow(ada: Any) -> None:
+def test_without_an_origin_there_is_nothing_to_allow(ada: UserClient) -> None:
     response = ada("GET", "/api/tasks")
     assert "Access-Control-Allow-Origin" not in response
     assert "origin" in header_list(response, "Vary")

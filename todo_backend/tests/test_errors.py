@@ -9,6 +9,7 @@ from django.http import Http404
 from django.test import Client
 
 from tasks.models import Task
+from testing.client import UserClient
 from testing.failures import fail_with, failing_middleware
 
 pytestmark = pytest.mark.django_db
@@ -21,7 +22,7 @@ def debug(request: pytest.FixtureRequest, settings: Any) -> None:
 
 @pytest.mark.parametrize("host", ["evil.example", "localhost.evil.example", "", "a b", "[::1", "localhost:x", "\u00e9"])
 @pytest.mark.parametrize("path", ["/api/tasks", "/nowhere", "/api/docs", "/api/schema"])
-def test_a_host_that_is_not_allowed_is_400(host: str, path: str, debug: None, ada: Any) -> None:
+def test_a_host_that_is_not_allowed_is_400(host: str, path: str, debug: None, ada: UserClient) -> None:
     response = ada("GET", path, Host=host, Accept="text/html")
     assert response.status_code == 400
     assert response.content == b'{"detail":"This Host is not among ALLOWED_HOSTS."}'
@@ -29,14 +30,15 @@ def test_a_host_that_is_not_allowed_is_400(host: str, path: str, debug: None, ad
 
 
 @pytest.mark.parametrize("host", ["localhost", "localhost:8000", "LOCALHOST", "127.0.0.1:1", "[::1]", "[::1]:8000"])
-def test_the_hosts_of_this_machine_are_allowed_by_default(host: str, ada: Any) -> None:
+def test_the_hosts_of_this_machine_are_allowed_by_default(host: str, ada: UserClient) -> None:
     assert ada("GET", "/api/tasks", Host=host).status_code == 200
 
 
+@pytest.mark.requirement("SC-005")
 @pytest.mark.parametrize(
     "accept", ["text/html", "application/xml", "image/png", "x", "", "application/json;q=0", "*/*"]
 )
-def test_answers_are_json_whatever_is_accepted(accept: str, debug: None, ada: Any) -> None:
+def test_answers_are_json_whatever_is_accepted(accept: str, debug: None, ada: UserClient) -> None:
     task = ada.task()
     for path, status in [("/api/tasks", 200), ("/api/tasks?format=html", 200), ("/api/tasks/0", 404)]:
         response = ada("GET", path, Accept=accept)
@@ -65,13 +67,15 @@ OPERATIONS: list[tuple[str, str, dict[str, Any] | None]] = [
 ]
 
 
+@pytest.mark.sqlite
+@pytest.mark.postgresql
 @pytest.mark.parametrize(("method", "path", "body"), OPERATIONS[:5])
 def test_a_database_without_its_columns_is_503_and_the_log_says_migrate(
     method: str,
     path: str,
     body: Any,
     debug: None,
-    ada: Any,
+    ada: UserClient,
     broken_table: None,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -83,9 +87,11 @@ def test_a_database_without_its_columns_is_503_and_the_log_says_migrate(
     assert "private" not in caplog.text
 
 
+@pytest.mark.sqlite
+@pytest.mark.postgresql
 @pytest.mark.parametrize(("method", "path", "body"), OPERATIONS)
 def test_a_database_without_its_table_is_503_and_the_log_says_migrate(
-    method: str, path: str, body: Any, debug: None, ada: Any, caplog: pytest.LogCaptureFixture
+    method: str, path: str, body: Any, debug: None, ada: UserClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     with connection.cursor() as cursor:
         cursor.execute("DROP TABLE tasks_task")
@@ -96,18 +102,19 @@ def test_a_database_without_its_table_is_503_and_the_log_says_migrate(
     assert "run `manage.py migrate`" in caplog.text
 
 
-def test_what_a_shortcut_of_django_does_not_find_is_404(ada: Any) -> None:
+def test_what_a_shortcut_of_django_does_not_find_is_404(ada: UserClient) -> None:
     with fail_with(Http404("No Task matches the given query.")):
         response = ada("GET", "/api/tasks")
     assert (response.status_code, response.content) == (404, b'{"detail":"Not found."}')
 
 
+@pytest.mark.requirement("FR-011")
 @pytest.mark.parametrize(
     "error", [OperationalError("db at 10.0.0.7 is gone"), InterfaceError("connection already closed")]
 )
 @pytest.mark.parametrize(("method", "path", "body"), OPERATIONS)
 def test_a_database_that_fails_is_503_and_says_nothing_of_itself(
-    method: str, path: str, body: Any, error: Exception, debug: None, ada: Any
+    method: str, path: str, body: Any, error: Exception, debug: None, ada: UserClient
 ) -> None:
     with fail_with(error):
         response = ada(method, path, body)
@@ -116,10 +123,11 @@ def test_a_database_that_fails_is_503_and_says_nothing_of_itself(
     assert int(response["Retry-After"]) > 0
 
 
+@pytest.mark.requirement("FR-011")
 @pytest.mark.parametrize("error", [ZeroDivisionError("secret of the house"), DataError("secret of the house")])
 @pytest.mark.parametrize(("method", "path", "body"), OPERATIONS)
 def test_an_error_of_ours_is_500_and_its_traceback_is_in_the_log_only(
-    method: str, path: str, body: Any, error: Exception, debug: None, ada: Any, caplog: pytest.LogCaptureFixture
+    method: str, path: str, body: Any, error: Exception, debug: None, ada: UserClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     with fail_with(error):
         response = ada(method, path, body, Accept="text/html")
@@ -166,7 +174,7 @@ def test_a_method_that_a_page_does_not_have_is_405_in_json(path: str, allow: str
     "path", ["/api/tasks", "/api/tasks/1", "/api/nowhere", "/api/schema", "/api/docs", "/api/", "/api/tasks/"]
 )
 @pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS"])
-def test_answers_under_api_are_not_stored(path: str, method: str, ada: Any) -> None:
+def test_answers_under_api_are_not_stored(path: str, method: str, ada: UserClient) -> None:
     assert ada(method, path)["Cache-Control"] == "no-store"
     assert ada(method, path, Host="evil.example")["Cache-Control"] == "no-store"
     assert Client().generic(method, path)["Cache-Control"] == "no-store"
@@ -176,7 +184,7 @@ def test_answers_elsewhere_may_be_stored() -> None:
     assert "Cache-Control" not in Client().get("/healthz")
 
 
-def test_a_refused_write_leaves_the_rows(ada: Any) -> None:
+def test_a_refused_write_leaves_the_rows(ada: UserClient) -> None:
     task = ada.task()
     with fail_with(OperationalError("gone")):
         ada("PATCH", f"/api/tasks/{task['id']}", {"title": "x"})

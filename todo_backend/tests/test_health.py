@@ -4,6 +4,8 @@ import pytest
 from django.db import OperationalError, connection
 from django.test import Client
 
+pytestmark = [pytest.mark.sqlite, pytest.mark.postgresql]
+
 ANY_HOST = {"Host": "10.1.2.3:8000"}
 
 
@@ -43,6 +45,7 @@ def test_it_is_not_ready_without_a_database() -> None:
     assert int(response["Retry-After"]) > 0
 
 
+@pytest.mark.requirement("FR-010")
 @pytest.mark.django_db
 def test_migrate_makes_the_tables_of_tasks_and_no_other() -> None:
     tables = set(connection.introspection.table_names())

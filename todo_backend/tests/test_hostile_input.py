@@ -94,6 +94,7 @@ def test_an_odd_target_or_header_gets_its_answer(address: str, head: bytes, stat
     assert answer(address, head)[0] == status
 
 
+@pytest.mark.requirement("FR-008")
 @pytest.mark.parametrize("method", [b"GET", b"PUT", b"DELETE"])
 @pytest.mark.parametrize(
     "path",
@@ -130,6 +131,7 @@ BODIES = [
 ]
 
 
+@pytest.mark.requirement("FR-008")
 @pytest.mark.parametrize(("head", "body", "status"), BODIES)
 def test_an_odd_body_gets_its_answer(address: str, head: bytes, body: bytes, status: int) -> None:
     assert answer(address, head, body)[0] == status
@@ -146,21 +148,20 @@ def test_a_value_that_no_column_holds_is_422(address: str, field: str, value: st
 
 @pytest.mark.parametrize("size", [64 * 1024, MIB, 10 * MIB])
 @pytest.mark.parametrize(
-    ("line", "token", "media_type", "refused"),
+    ("line", "headers", "refused"),
     [
-        (b"POST /api/tasks", b"", b"application/json", 401),
-        (b"POST /nowhere", AUTHORIZATION, b"application/json", 404),
-        (b"DELETE /api/tasks", AUTHORIZATION, b"application/json", 405),
-        (b"POST /api/tasks", AUTHORIZATION, b"text/plain", 415),
+        (b"POST /api/tasks", b"\r\nContent-Type: application/json", 401),
+        (b"POST /nowhere", AUTHORIZATION + b"\r\nContent-Type: application/json", 404),
+        (b"DELETE /api/tasks", AUTHORIZATION + b"\r\nContent-Type: application/json", 405),
+        (b"POST /api/tasks", AUTHORIZATION + b"\r\nContent-Type: text/plain", 415),
     ],
 )
 @pytest.mark.parametrize("apart", [False, True], ids=["at once", "head first"])
 def test_a_large_body_is_refused_without_being_awaited(
-    address: str, line: bytes, token: bytes, media_type: bytes, refused: int, size: int, apart: bool
+    address: str, line: bytes, headers: bytes, refused: int, size: int, apart: bool
 ) -> None:
     """The connection may be closed before the body is sent; the answer is there all the same."""
-    head = line + b" HTTP/1.1" + HOST + token + b"\r\nContent-Type: " + media_type
-    head += b"\r\nContent-Length: %d\r\n\r\n" % size
+    head = line + b" HTTP/1.1" + HOST + headers + b"\r\nContent-Length: %d\r\n\r\n" % size
     with closing(connect(address)) as client:
         with suppress(BrokenPipeError, ConnectionResetError):
             client.sendall(head if apart else head + b"x" * size)
@@ -231,22 +232,19 @@ def test_what_is_not_http_never_reaches_the_application(address: str, log: Path,
     assert log.stat().st_size == before
 
 
-def slowest(address: str, count: int = 10) -> float:
-    """The longest of some requests, in seconds."""
-    times = []
-    for _ in range(count):
-        start = time.monotonic()
+def assert_served(address: str) -> None:
+    """Other clients get their answers, each before `request` gives up waiting for it."""
+    for _ in range(10):
         assert request(address, "GET", "/api/tasks/0")[0] == 404
-        times.append(time.monotonic() - start)
-    return max(times)
 
 
 def test_no_content_type_takes_long_to_refuse(address: str) -> None:
+    """Parsing one of them would take 6 seconds."""
     start = time.monotonic()
     for name in [b"Content-Type: a/b", b"Content-Type: application/json", b"Content_Type: a/b"]:
         head = b"POST /api/tasks HTTP/1.1" + SIGNED + LENGTH + b"\r\n" + name + b";" * 400_000
         assert answer(address, head, BODY)[0] == 415
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < 5
 
 
 def test_slow_heads_hold_up_nobody(address: str) -> None:
@@ -255,7 +253,7 @@ def test_slow_heads_hold_up_nobody(address: str) -> None:
         for part in [GET[:20], GET[20:21], GET[21:22]]:
             for client in clients:
                 client.sendall(part)
-            assert slowest(address) < 2
+            assert_served(address)
         for client in clients:
             client.sendall(GET[22:] + b"\r\n\r\n")
         assert {client.recv(15) for client in clients} == {b"HTTP/1.1 200 OK"}
@@ -266,7 +264,7 @@ def test_slow_bodies_of_strangers_hold_up_nobody(address: str) -> None:
         for _ in range(40):
             client = stack.enter_context(closing(connect(address)))
             client.sendall(b"POST /api/tasks HTTP/1.1" + HOST + LENGTH + b"\r\n\r\n{")
-        assert slowest(address) < 2
+        assert_served(address)
 
 
 @pytest.mark.parametrize("read", [True, False], ids=["slowly", "not at all"])
@@ -281,7 +279,7 @@ def test_clients_that_do_not_read_hold_up_nobody(address: str, read: bool) -> No
             client.sendall((b"GET " + BUNDLE + b" HTTP/1.1" + HOST + b"\r\n\r\n") * 6)
             if read:
                 client.recv(1)
-        assert slowest(address) < 2
+        assert_served(address)
 
 
 def test_clients_that_leave_hold_up_nobody(address: str) -> None:
@@ -289,7 +287,7 @@ def test_clients_that_leave_hold_up_nobody(address: str) -> None:
         client = connect(address)
         client.sendall(POST + b"\r\nContent-Length: 100\r\n\r\n{")
         client.close()
-    assert slowest(address) < 2
+    assert_served(address)
 
 
 def test_a_preflight_needs_no_route(address: str) -> None:

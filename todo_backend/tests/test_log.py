@@ -14,7 +14,7 @@ from django.core.exceptions import SuspiciousOperation
 from django.db import IntegrityError, OperationalError, connection
 from django.test import Client
 
-from testing.client import User
+from testing.client import UserClient
 from testing.failures import fail_with
 from testing.processes import SECRET, development_server, free_port, manage
 from testing.tokens import claims, sign
@@ -39,33 +39,33 @@ def log(console: logging.Handler, monkeypatch: pytest.MonkeyPatch) -> Log:
     return lambda: [moment.sub("", line) for line in stream.getvalue().split("\n")[:-1]]
 
 
-@pytest.mark.parametrize(
-    ("method", "path", "body", "headers", "line"),
-    [
-        ("GET", "/api/tasks", None, {}, "GET /api/tasks 200 in T ms, user 'ada'"),
-        ("GET", "/api/tasks/?status=all&token=x", None, {}, "GET /api/tasks/ 200 in T ms, user 'ada'"),
-        ("POST", "/api/tasks", {"title": "private"}, {}, "POST /api/tasks 201 in T ms, user 'ada'"),
-        ("POST", "/api/tasks", {"title": "private" * 99}, {}, "POST /api/tasks 422 in T ms, user 'ada'"),
-        ("PATCH", "/api/tasks/1", {}, {"Content-Type": "text/x"}, "PATCH /api/tasks/1 415 in T ms, user 'ada'"),
-        ("DELETE", "/api/tasks/1", None, {}, "DELETE /api/tasks/1 404 in T ms, user 'ada'"),
-        ("DELETE", "/api/tasks", None, {}, "DELETE /api/tasks 405 in T ms, user 'ada'"),
-        ("GET", "/api/bob/tasks", None, {}, "GET /api/bob/tasks 403 in T ms, user 'ada'"),
-        ("GET", "/api/tasks", None, {"Authorization": ""}, "GET /api/tasks 401 in T ms, user None"),
-        ("GET", "/api/tasks", None, {"Host": "evil.example"}, "GET /api/tasks 400 in T ms, user None"),
-        ("GET", "/no%0Awhere\u2028%25", None, {}, "GET /no%0Awhere%E2%80%A8%25 404 in T ms, user None"),
-        (
-            "OPTIONS",
-            "/api/tasks",
-            None,
-            {"Origin": "http://localhost:3000", "Access-Control-Request-Method": "POST"},
-            "OPTIONS /api/tasks 200 in T ms, user None",
-        ),
-        ("GET", "/healthz", None, {}, "GET /healthz 200 in T ms, user None"),
-        ("GET", "/static/nothing", None, {}, "GET /static/nothing 404 in T ms, user None"),
-    ],
-)
+LINES: list[tuple[str, str, Any, dict[str, str], str]] = [
+    ("GET", "/api/tasks", None, {}, "GET /api/tasks 200 in T ms, user 'ada'"),
+    ("GET", "/api/tasks/?status=all&token=x", None, {}, "GET /api/tasks/ 200 in T ms, user 'ada'"),
+    ("POST", "/api/tasks", {"title": "private"}, {}, "POST /api/tasks 201 in T ms, user 'ada'"),
+    ("POST", "/api/tasks", {"title": "private" * 99}, {}, "POST /api/tasks 422 in T ms, user 'ada'"),
+    ("PATCH", "/api/tasks/1", {}, {"Content-Type": "text/x"}, "PATCH /api/tasks/1 415 in T ms, user 'ada'"),
+    ("DELETE", "/api/tasks/1", None, {}, "DELETE /api/tasks/1 404 in T ms, user 'ada'"),
+    ("DELETE", "/api/tasks", None, {}, "DELETE /api/tasks 405 in T ms, user 'ada'"),
+    ("GET", "/api/bob/tasks", None, {}, "GET /api/bob/tasks 403 in T ms, user 'ada'"),
+    ("GET", "/api/tasks", None, {"Authorization": ""}, "GET /api/tasks 401 in T ms, user None"),
+    ("GET", "/api/tasks", None, {"Host": "evil.example"}, "GET /api/tasks 400 in T ms, user None"),
+    ("GET", "/no%0Awhere\u2028%25", None, {}, "GET /no%0Awhere%E2%80%A8%25 404 in T ms, user None"),
+    (
+        "OPTIONS",
+        "/api/tasks",
+        None,
+        {"Origin": "http://localhost:3000", "Access-Control-Request-Method": "POST"},
+        "OPTIONS /api/tasks 200 in T ms, user None",
+    ),
+    ("GET", "/healthz", None, {}, "GET /healthz 200 in T ms, user None"),
+    ("GET", "/static/nothing", None, {}, "GET /static/nothing 404 in T ms, user None"),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "body", "headers", "line"), LINES, ids=[line for *_, line in LINES])
 def test_a_request_is_one_line_and_its_answer_has_the_id(
-    method: str, path: str, body: Any, headers: dict[str, str], line: str, ada: Any, log: Log
+    method: str, path: str, body: Any, headers: dict[str, str], line: str, ada: UserClient, log: Log
 ) -> None:
     response = ada(method, path, body, **{"X-Request-ID": "the-id", **headers})
     assert response["X-Request-ID"] == "the-id"
@@ -88,7 +88,7 @@ def test_an_id_of_another_form_is_replaced(sent: str, log: Log) -> None:
         assert line.startswith(f"INFO todo_backend.log {made}: ")
 
 
-def test_every_line_of_a_request_has_its_id(ada: Any, log: Log, settings: Any) -> None:
+def test_every_line_of_a_request_has_its_id(ada: UserClient, log: Log, settings: Any) -> None:
     settings.BETTER_AUTH_URL = "http://localhost:3000"
     settings.BETTER_AUTH_JWKS_URL = f"http://127.0.0.1:{free_port()}/jwks"
     unpublished = sign(claims(), {"alg": "EdDSA", "kid": "k"})
@@ -114,7 +114,7 @@ def test_every_line_of_a_request_has_its_id(ada: Any, log: Log, settings: Any) -
 
 
 def test_a_user_cannot_write_a_line(log: Log) -> None:
-    User("ada\u2028ERROR \u202e'x'")("GET", "/api/tasks")
+    UserClient("ada\u2028ERROR \u202e'x'")("GET", "/api/tasks")
     [line] = log()
     assert line.endswith(r""" ms, user "ada\u2028ERROR \u202e'x'" """.rstrip())
 
@@ -148,9 +148,12 @@ def refuse_while_refused(execute: Any, *args: Any) -> Any:
         raise ZeroDivisionError  # noqa: B904  so that the database's is its context and not its cause
 
 
+@pytest.mark.requirement("FR-011")
+@pytest.mark.sqlite
+@pytest.mark.postgresql
 @pytest.mark.parametrize("wrapper", [lambda execute, *args: execute(*args), refuse_while_refused])
 def test_what_the_database_refuses_is_logged_without_what_the_user_wrote(
-    wrapper: Any, ada: Any, log: Log, log_format: None, refusing_table: None
+    wrapper: Any, ada: UserClient, log: Log, log_format: None, refusing_table: None
 ) -> None:
     """PostgreSQL's error ends in `DETAIL:  Failing row contains (7, ada, private thought, …`."""
     with connection.execute_wrapper(wrapper):
@@ -163,14 +166,14 @@ def test_what_the_database_refuses_is_logged_without_what_the_user_wrote(
     assert "private" not in text
 
 
-def test_what_failed_here_is_an_error_of_the_log(ada: Any, log: Log) -> None:
+def test_what_failed_here_is_an_error_of_the_log(ada: UserClient, log: Log) -> None:
     for error in [ZeroDivisionError(), OperationalError()]:
         with fail_with(error):
             ada("GET", "/api/tasks")
     assert [line.split()[0] for line in log() if " in " in line and "todo_backend.log" in line] == ["ERROR"] * 2
 
 
-def test_milliseconds_are_those_of_the_request(ada: Any, log: Log) -> None:
+def test_milliseconds_are_those_of_the_request(ada: UserClient, log: Log) -> None:
     def wait(execute: Any, *args: Any) -> Any:
         time.sleep(0.05)
         return execute(*args)
@@ -179,7 +182,7 @@ def test_milliseconds_are_those_of_the_request(ada: Any, log: Log) -> None:
         ada("GET", "/api/tasks")
     found = re.search(r" in ([0-9.]+) ms", log()[0])
     assert found
-    assert 50 <= float(found[1]) < 1000
+    assert 50 <= float(found[1]) < 10_000
 
 
 @pytest.mark.parametrize(("error", "status"), [(ZeroDivisionError, 500), (SuspiciousOperation, 400)])

@@ -9,6 +9,7 @@ from django.test import Client
 
 from tasks.models import Task
 from tasks.serializers import TaskSerializer
+from testing.client import UserClient
 from testing.failures import UNKNOWN, fail_with
 from testing.tokens import claims, sign, token
 from todo_backend.openapi import SchemaGenerator
@@ -32,6 +33,7 @@ def operations(document: Any) -> Any:
     }
 
 
+@pytest.mark.requirement("FR-007")
 def test_the_document_has_the_operations_of_the_contract_and_no_other(operations: Any) -> None:
     assert {name: (method, path) for name, (method, path, _) in operations.items()} == {
         "listTasks": ("GET", "/api/tasks"),
@@ -47,6 +49,7 @@ def test_the_document_has_the_operations_of_the_contract_and_no_other(operations
 ALWAYS = {400, 401, 411, 413, 500, 503}
 
 
+@pytest.mark.requirement("FR-009")
 def test_every_operation_has_its_answer_and_every_error_that_it_can_answer(operations: Any) -> None:
     statuses = {name: set(map(int, operation["responses"])) for name, (_, _, operation) in operations.items()}
     assert statuses == {
@@ -117,11 +120,14 @@ TEXTS = [
 ]
 
 
+@pytest.mark.requirement("FR-008")
+@pytest.mark.sqlite
+@pytest.mark.postgresql
 @pytest.mark.django_db
 @pytest.mark.parametrize("operation_id", ["createTask", "updateTask", "patchTask"])
 @pytest.mark.parametrize("field", ["title", "description"])
 def test_the_schema_takes_the_texts_that_the_api_takes_and_no_other(
-    operation_id: str, field: str, operations: Any, document: Any, ada: Any
+    operation_id: str, field: str, operations: Any, document: Any, ada: UserClient
 ) -> None:
     method, path, operation = operations[operation_id]
     path = path.format(id=ada.task()["id"])
@@ -140,11 +146,14 @@ def examples(described: Any) -> dict[str, Any]:
     return {name: example["value"] for name, example in found.items()}
 
 
+@pytest.mark.requirement("SC-005")
 @pytest.mark.django_db
 @pytest.mark.parametrize(
     "operation_id", ["listTasks", "createTask", "getTask", "updateTask", "patchTask", "toggleTask"]
 )
-def test_examples_of_answers_are_real_answers(operation_id: str, operations: Any, document: Any, ada: Any) -> None:
+def test_examples_of_answers_are_real_answers(
+    operation_id: str, operations: Any, document: Any, ada: UserClient
+) -> None:
     method, path, operation = operations[operation_id]
     [answers] = [examples(operation["responses"][status]) for status in operation["responses"] if status < "3"]
     bodies = examples(operation["requestBody"]) if "requestBody" in operation else dict.fromkeys(answers)
@@ -167,7 +176,7 @@ def test_examples_of_answers_are_real_answers(operation_id: str, operations: Any
         assert real == example
 
 
-def ask_with(ada: Any, raw_token: str) -> Any:
+def ask_with(ada: UserClient, raw_token: str) -> Any:
     return ada("GET", "/api/tasks", Authorization=f"Bearer {raw_token}")
 
 
@@ -211,7 +220,7 @@ WITH_PUBLISHED_KEYS = [("Unauthorized", "issuer"), ("Unauthorized", "audience"),
 @pytest.mark.django_db
 @pytest.mark.parametrize(("name", "example"), PROVOKE)
 def test_an_example_of_an_error_is_a_real_answer(
-    name: str, example: str, operations: Any, document: Any, ada: Any, settings: Any
+    name: str, example: str, operations: Any, document: Any, ada: UserClient, settings: Any
 ) -> None:
     if (name, example) in WITH_PUBLISHED_KEYS:
         for setting, value in PUBLISHING.items():
@@ -261,6 +270,7 @@ def test_the_introduction_says_what_a_frontend_has_to_know(document: Any) -> Non
         assert fact in document["info"]["description"]
 
 
+@pytest.mark.requirement("SC-002")
 def test_every_operation_wants_a_bearer_token(operations: Any, document: Any) -> None:
     [(name, scheme)] = document["components"]["securitySchemes"].items()
     assert "without `Bearer`" in scheme.pop("description")

@@ -8,6 +8,7 @@ import pytest
 from django.db import connection
 from django.test import Client
 
+from testing.client import UserClient
 from testing.failures import UNAVAILABLE, UNKNOWN, in_thread
 
 pytestmark = [pytest.mark.postgresql, pytest.mark.django_db(transaction=True)]
@@ -35,6 +36,7 @@ def answer_of_a_cut_request(request: Callable[[], Any]) -> Any:
     return answers[0]
 
 
+@pytest.mark.requirement("SC-004")
 @pytest.mark.parametrize(
     ("method", "suffix", "body"),
     [
@@ -45,7 +47,9 @@ def answer_of_a_cut_request(request: Callable[[], Any]) -> Any:
         ("DELETE", "/{id}", None),
     ],
 )
-def test_a_write_whose_connection_breaks_has_an_unknown_outcome(method: str, suffix: str, body: Any, ada: Any) -> None:
+def test_a_write_whose_connection_breaks_has_an_unknown_outcome(
+    method: str, suffix: str, body: Any, ada: UserClient
+) -> None:
     path = "/api/tasks" + suffix.format(id=ada.task()["id"])
     response = answer_of_a_cut_request(lambda: ada(method, path, body))
     assert response.status_code == 503
@@ -53,8 +57,9 @@ def test_a_write_whose_connection_breaks_has_an_unknown_outcome(method: str, suf
     assert "Retry-After" not in response
 
 
+@pytest.mark.requirement("SC-004")
 @pytest.mark.parametrize("suffix", ["", "/{id}"])
-def test_a_read_whose_connection_breaks_may_be_tried_again(suffix: str, ada: Any) -> None:
+def test_a_read_whose_connection_breaks_may_be_tried_again(suffix: str, ada: UserClient) -> None:
     path = "/api/tasks" + suffix.format(id=ada.task()["id"])
     response = answer_of_a_cut_request(lambda: ada("GET", path))
     assert response.status_code == 503
@@ -62,7 +67,8 @@ def test_a_read_whose_connection_breaks_may_be_tried_again(suffix: str, ada: Any
     assert int(response["Retry-After"]) > 0
 
 
-def test_readiness_follows_the_database_and_liveness_does_not(monkeypatch: pytest.MonkeyPatch, ada: Any) -> None:
+@pytest.mark.requirement("SC-004")
+def test_readiness_follows_the_database_and_liveness_does_not(monkeypatch: pytest.MonkeyPatch, ada: UserClient) -> None:
     assert Client().get("/readyz").status_code == 200
     connection.close()
     monkeypatch.setitem(connection.settings_dict, "NAME", "no_such_database")

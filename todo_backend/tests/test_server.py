@@ -22,8 +22,10 @@ CSS = b"drf_spectacular_sidecar/swagger-ui-dist/swagger-ui.css"
 
 @pytest.fixture(scope="module")
 def database_url(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """An empty database of the kind that the tests run on."""
-    return empty_database(tmp_path_factory.mktemp("database"))
+    """A migrated database of the kind that the tests run on."""
+    url = empty_database(tmp_path_factory.mktemp("database"))
+    assert manage("migrate", DATABASE_URL=url).returncode == 0
+    return url
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +35,6 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def address(database_url: str, log: Path) -> Iterator[str]:
-    assert manage("migrate", DATABASE_URL=database_url).returncode == 0
     with server(log, DATABASE_URL=database_url) as address:
         yield address
 
@@ -50,6 +51,9 @@ def either_address(request: pytest.FixtureRequest) -> Any:
     return request.getfixturevalue(request.param)
 
 
+@pytest.mark.requirement("FR-007")
+@pytest.mark.sqlite
+@pytest.mark.postgresql
 def test_a_task_from_its_making_to_its_end(address: str) -> None:
     status, headers, task = request(address, "POST", "/api/tasks", json.dumps({"title": "é 😀"}), **JSON)
     assert (status, task["title"], task["user_id"]) == (201, "é 😀", "ada")
@@ -68,6 +72,8 @@ def test_a_task_from_its_making_to_its_end(address: str) -> None:
     assert request(address, "DELETE", one)[0::2] == (404, {"detail": "Not found."})
 
 
+@pytest.mark.sqlite
+@pytest.mark.postgresql
 def test_what_it_says_at_the_start(address: str, log: Path, database_url: str) -> None:
     [line] = [line for line in log.read_text().splitlines() if "todo_backend.startup" in line]
     host = database_url.removeprefix("sqlite:///")
@@ -80,9 +86,11 @@ def test_what_it_says_at_the_start(address: str, log: Path, database_url: str) -
     assert "Pending migrations: none." in line
 
 
+@pytest.mark.requirement("FR-011")
+@pytest.mark.sqlite
+@pytest.mark.postgresql
 @pytest.mark.parametrize("log_format", ["text", "json"])
 def test_its_log_has_each_request_once_and_nothing_private(log_format: str, database_url: str, tmp_path: Path) -> None:
-    assert manage("migrate", DATABASE_URL=database_url).returncode == 0
     log = tmp_path / "log"
     with server(log, DATABASE_URL=database_url, LOG_LEVEL="DEBUG", LOG_FORMAT=log_format) as address:
 
@@ -228,6 +236,9 @@ def test_the_document_is_the_same_for_all_who_ask_at_the_start(tmp_path: Path, d
     assert answers == [(200, answers[0][1])] * 16
 
 
+@pytest.mark.requirement("SC-004")
+@pytest.mark.sqlite
+@pytest.mark.postgresql
 def test_many_clients_at_once_are_served(address: str) -> None:
     """On SQLite, too, where one writes at a time and the others wait."""
     task = request(address, "POST", "/api/tasks", '{"title": "x"}', **JSON)[2]
@@ -244,6 +255,9 @@ def unusable_url(folder: Path) -> str:
     return f"postgresql://todo:private-password@127.0.0.1:{free_port()}/todo"
 
 
+@pytest.mark.requirement("SC-004")
+@pytest.mark.sqlite
+@pytest.mark.postgresql
 def test_without_its_database_it_lives_and_says_503(tmp_path: Path) -> None:
     log = tmp_path / "log"
     with server(log, DATABASE_URL=unusable_url(tmp_path)) as address:
@@ -258,6 +272,8 @@ def test_without_its_database_it_lives_and_says_503(tmp_path: Path) -> None:
     assert "private-password" not in log.read_text()
 
 
+@pytest.mark.sqlite
+@pytest.mark.postgresql
 def test_before_migrate_it_says_503_and_the_log_says_what_to_run(tmp_path: Path) -> None:
     log = tmp_path / "log"
     if connection.vendor == "sqlite":

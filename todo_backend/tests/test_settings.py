@@ -89,6 +89,7 @@ SETTINGS: dict[str, tuple[str, dict[str, str], Any]] = {
 }
 
 
+@pytest.mark.requirement("FR-010")
 @pytest.mark.parametrize(("path", "variables", "value"), SETTINGS.values(), ids=SETTINGS.keys())
 def test_what_a_variable_sets(path: str, variables: dict[str, str], value: Any) -> None:
     found: Any = settings_from(**variables)
@@ -97,6 +98,7 @@ def test_what_a_variable_sets(path: str, variables: dict[str, str], value: Any) 
     assert found == value
 
 
+@pytest.mark.requirement("FR-010", "SC-004")
 def test_a_neon_url_becomes_djangos_settings() -> None:
     url = "postgresql://owner:p%40ss%2Fw%3A%25@ep-x-pooler.eu.neon.tech/neondb?sslmode=require&channel_binding=require"
     assert settings_from(DATABASE_URL=url)["DATABASES"]["default"] == {
@@ -179,6 +181,7 @@ def check_in(project: Path) -> "subprocess.CompletedProcess[str]":
     return run([sys.executable, "manage.py", "check"], variables, folder=project)
 
 
+@pytest.mark.requirement("SC-007")
 def test_env_example_copied_to_env_works_with_warnings(copied_project: Path) -> None:
     shutil.copy(copied_project / ".env.example", copied_project / ".env")
     result = check_in(copied_project)
