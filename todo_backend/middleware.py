@@ -8,7 +8,7 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
 from .exceptions import error_response
-from .postgresql.connection import Within
+from .postgresql.connection import statement_timeout
 
 logger = logging.getLogger(__name__)
 
@@ -71,10 +71,10 @@ def allowed_host(get_response: View) -> View:
 
 
 def database_timeout(get_response: View) -> View:
-    """Bounds what a request waits for PostgreSQL."""
+    """Bounds how long each statement of a request waits for PostgreSQL."""
 
     def middleware(request: HttpRequest) -> HttpResponseBase:
-        with Within(settings.DATABASE_TIMEOUT):
+        with statement_timeout(settings.DATABASE_TIMEOUT):
             return get_response(request)
 
     return middleware

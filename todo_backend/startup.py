@@ -6,7 +6,7 @@ from django.db import Error, connection
 from .checks import weak_settings
 from .exceptions import first_line
 from .health import pending_migrations
-from .postgresql.connection import Within
+from .postgresql.connection import statement_timeout
 from .tokens import accepted_tokens
 
 logger = logging.getLogger(__name__)
@@ -15,8 +15,8 @@ logger = logging.getLogger(__name__)
 def log_configuration() -> None:
     """Says in one line what this process serves and with what."""
     try:
-        # The process serves only after it.
-        with Within(settings.DATABASE_TIMEOUT):
+        # The process serves only after these statements.
+        with statement_timeout(settings.DATABASE_TIMEOUT):
             pending = ", ".join(pending_migrations()) or "none"
     except Error as exc:
         pending = f"unknown, because the database cannot be used: {first_line(exc)}"
