@@ -238,8 +238,9 @@ try:
     DATABASE_SLOTS = max(1, int(os.environ.get("GRANIAN_BLOCKING_THREADS") or 16) - 1)
 except ValueError:
     raise ImproperlyConfigured("GRANIAN_BLOCKING_THREADS must be a number.") from None
-# Seconds for each statement of a request, including those to cancel it. A request is one statement, and at times checks
-# its connection (0.6 s) and connects anew (5 s) before, so while the database hangs it ends within 10 seconds.
+# Seconds for each statement of a request, the time to cancel it included. A request is one statement. Before it, the
+# request may have to check its connection (0.6 s) and to connect anew, which takes 5 s, or up to 4 s where a pooler
+# answers and lets `SET TIME ZONE` wait. So a request ends within 10 s while the database hangs.
 DATABASE_TIMEOUT = 4
 
 # Bytes of a request's body; todo_backend.bodies.BodyFits answers 413 beyond it.

@@ -57,5 +57,6 @@ class DatabaseWrapper(base.DatabaseWrapper):
         return not selector.select(0)
 
     def answers(self) -> bool:
+        """Whether a statement is answered in time. One that ends while it is being cancelled closes the connection."""
         with statement_timeout(CHECK_TIMEOUT):
-            return super().is_usable()
+            return super().is_usable() and not self.connection.closed

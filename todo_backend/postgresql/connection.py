@@ -55,9 +55,9 @@ slots = Slots(settings.DATABASE_SLOTS)
 
 
 class Connection(psycopg.Connection[Any]):
-    """Ends a statement within the `statement_timeout`, or raises `psycopg.OperationalError`.
+    """Raises `psycopg.OperationalError` for a statement that does not end within the `statement_timeout`.
 
-    The connection stays open where the server has cancelled the statement, which then has changed nothing.
+    The connection then is open if the server has cancelled the statement, which has changed nothing, and else closed.
     """
 
     @classmethod
@@ -71,7 +71,6 @@ class Connection(psycopg.Connection[Any]):
                 raise psycopg.OperationalError(f"failed to resolve host {params.get('host')!r}: {exc}") from exc
 
     def wait(self, gen: PQGen[RV], interval: float = 0.1, timeout: float | None = None) -> RV:
-        """Waits for the end of a statement."""
         seconds = seconds_per_statement.get()
         if seconds is None:
             return super().wait(gen, interval, timeout)
@@ -79,15 +78,15 @@ class Connection(psycopg.Connection[Any]):
             try:
                 return super().wait(gen, interval, seconds * CANCEL_AFTER)
             except psycopg.OperationalError:
-                # After a timeout, whose own exception is private to psycopg, the statement still runs.
+                # The statement still runs after a timeout, the exception for which is private to psycopg.
                 if self.pgconn.transaction_status != TransactionStatus.ACTIVE:
                     raise
             return self.cancel_and_wait(gen, seconds * (1 - CANCEL_AFTER))
 
     def cancel_and_wait(self, gen: PQGen[RV], seconds: float) -> RV:
-        """Has the server cancel the statement. The connection is closed if the statement ends in any other way.
+        """Has the server cancel the statement, and closes the connection if the statement ends in any other way.
 
-        The request to cancel may then still be on its way, and would hit the next statement.
+        The request to cancel may then still be on its way, and would hit the connection's next statement.
         """
         Thread(target=self.request_cancel, daemon=True).start()
         try:

@@ -6,7 +6,7 @@ import signal
 import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
@@ -69,14 +69,15 @@ def wait_until_waiting(administrator: "psycopg.Connection[Any]", count: int = 1)
 
 
 @contextmanager
-def stopped_backend() -> Iterator[None]:
-    """The server's process for this connection, stopped while the context lasts."""
+def stopped_backend() -> Iterator[int]:
+    """The server's process for this connection, stopped while the context lasts; yields its id."""
     process = connection.connection.info.backend_pid
     os.kill(process, signal.SIGSTOP)
     try:
-        yield
+        yield process
     finally:
-        os.kill(process, signal.SIGCONT)
+        with suppress(ProcessLookupError):
+            os.kill(process, signal.SIGCONT)
         connection.close()
 
 
@@ -147,6 +148,20 @@ def test_an_idle_connection_that_does_not_answer_is_replaced(ada: Any, monkeypat
         response, seconds = timed(lambda: ada("GET", "/api/tasks"))
     assert response.status_code == 200
     assert seconds < WITHOUT_END
+
+
+def test_a_connection_that_answers_while_its_check_is_cancelled_is_replaced(
+    ada: Any, cancelled_soon: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The cancellation closes it."""
+    ada("GET", "/api/tasks")
+    now = monotonic()
+    monkeypatch.setattr(base, "monotonic", lambda: now + base.TRUSTED_FOR + 1)
+    monkeypatch.setattr(base, "CHECK_TIMEOUT", WITHOUT_END)
+    with stopped_backend() as process:
+        monkeypatch.setattr(Connection, "request_cancel", lambda _: os.kill(process, signal.SIGCONT))
+        assert ada("POST", "/api/tasks", {"title": "x"}).status_code == 201
+        assert connection.connection.info.backend_pid != process
 
 
 def test_a_database_that_is_read_only_may_be_tried_again(ada: Any, rows: Any) -> None:
@@ -231,6 +246,12 @@ def test_a_request_waits_for_a_slot_while_slots_change_hands(
         for thread, _ in threads:
             thread.join()
     assert [response.status_code for _, answers in threads for response in answers] == [201] * 3
+
+
+def test_connecting_takes_a_slot(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(postgresql, "slots", Slots(0))
+    with pytest.raises(psycopg.OperationalError, match="too many requests"):
+        Connection.connect(database_url())
 
 
 def test_a_connection_that_failed_halfway_is_not_kept(ada: Any, rows: Any, monkeypatch: pytest.MonkeyPatch) -> None:
