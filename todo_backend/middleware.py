@@ -10,7 +10,7 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
 from .exceptions import ErrorResponse
-from .postgresql.connection import Within
+from .postgresql.connection import statement_timeout
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ def api_conventions(get_response: Callable[[HttpRequest], HttpResponseBase]) -> 
             request.path_info = request.path_info[:-1] or "/"
         if request.encoding:
             request.encoding = settings.DEFAULT_CHARSET
-        with Within(settings.DATABASE_TIMEOUT):
+        with statement_timeout(settings.DATABASE_TIMEOUT):
             response = get_response(request)
         if response.status_code >= 400 and response.get("Content-Type") != "application/json":
             response = as_json(response)

@@ -6,7 +6,7 @@ from django.db import Error, connection
 from .checks import weak_settings
 from .exceptions import first_line
 from .health import pending_migrations
-from .postgresql.connection import Within
+from .postgresql.connection import statement_timeout
 from .tokens import accepted_tokens
 
 logger = logging.getLogger(__name__)
@@ -16,7 +16,7 @@ def log_configuration() -> None:
     """Logs the configuration of this process, and what is wrong with it, in one line."""
     try:
         # The process serves only after this, so the database may not hang here.
-        with Within(settings.DATABASE_TIMEOUT):
+        with statement_timeout(settings.DATABASE_TIMEOUT):
             pending = ", ".join(pending_migrations()) or "none"
     except Error as exc:
         pending = f"unknown, because the database cannot be used: {first_line(exc)}"

@@ -1,174 +1,108 @@
-"""Connections that do not wait for PostgreSQL without end, as psycopg's do."""
+"""A psycopg connection that bounds how long a request waits for PostgreSQL, which psycopg itself does not."""
 
-import socket
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from queue import Empty, SimpleQueue
-from threading import Thread
+from threading import BoundedSemaphore, Thread
 from time import monotonic
-from typing import Any
+from typing import Any, Self
 
 import psycopg
 from django.conf import settings
 from psycopg.abc import RV, PQGen
+from psycopg.pq import TransactionStatus
 
-# All in seconds. For a turn while no thread gets one:
-TURN_WITHIN = 1
-# Less than this psycopg does not wait for an address.
-SHORTEST_TIMEOUT = 2
-# For a statement of a request that has used up its time, and for a request to cancel one.
-LEAST_WAIT = 0.4
-CANCEL_WITHIN = 60
+# The share of a statement's time after which the server is asked to cancel it.
+CANCEL_AFTER = 3 / 4
+# Seconds without a free slot after which the database counts as hanging.
+SLOT_TIMEOUT = 1
 
-
-class Budget:
-    """Seconds that a thread may still wait for PostgreSQL."""
-
-    def __init__(self, seconds: float) -> None:
-        self.left = seconds
+# Without a value, as in commands, a statement may take any time.
+seconds_per_statement: ContextVar[float | None] = ContextVar("seconds_per_statement", default=None)
 
 
-# Without one, as in commands, nothing is bounded.
-budget: ContextVar[Budget | None] = ContextVar("budget", default=None)
+@contextmanager
+def statement_timeout(seconds: float) -> Iterator[None]:
+    """Ends each statement of this thread within that many seconds while the context lasts."""
+    token = seconds_per_statement.set(seconds)
+    try:
+        yield
+    finally:
+        seconds_per_statement.reset(token)
 
 
-class Within:
-    """Bounds what this thread waits for PostgreSQL while the context lasts, in all and cancelling included."""
+class Slots:
+    """A semaphore for the threads that wait for the database.
 
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
-
-    def __enter__(self) -> None:
-        self.outer = budget.get()
-        self.start = min(self.seconds, self.outer.left) if self.outer else self.seconds
-        self.inner = Budget(self.start)
-        self.token = budget.set(self.inner)
-
-    def __exit__(self, *error: object) -> None:
-        budget.reset(self.token)
-        if self.outer:
-            self.outer.left -= self.start - self.inner.left
-
-
-class Turns:
-    """How many threads may wait for the database at once.
-
-    While turns change hands, the next thread waits for one. When for `TURN_WITHIN` seconds nobody has got one, the
-    database hangs, and who needs a turn fails without waiting.
+    While slots change hands, the next thread waits for one. When nobody has taken one for `SLOT_TIMEOUT` seconds, the
+    database hangs, and a thread that needs a slot fails at once with `psycopg.OperationalError`.
     """
 
     def __init__(self, count: int) -> None:
-        # Which is in C, as a semaphore is not, and each statement takes a turn.
-        self.free: SimpleQueue[None] = SimpleQueue()
-        for _ in range(count):
-            self.give_back()
+        self.semaphore = BoundedSemaphore(count)
         self.taken_at = 0.0
 
-    def take(self) -> None:
-        """Raises `psycopg.OperationalError` where no turn is to be had."""
-        try:
-            self.free.get(timeout=max(0, self.taken_at + TURN_WITHIN - monotonic()))
-        except Empty:
-            raise psycopg.OperationalError("too many requests wait for it already") from None
+    def __enter__(self) -> None:
+        if not self.semaphore.acquire(timeout=max(0, self.taken_at + SLOT_TIMEOUT - monotonic())):
+            raise psycopg.OperationalError("too many requests wait for the database already")
         self.taken_at = monotonic()
 
-    def give_back(self) -> None:
-        self.free.put(None)
-
-
-turns = Turns(settings.DATABASE_SLOTS)
-
-
-class Waiting:
-    """A turn to wait for PostgreSQL; the context is the seconds that are left for it, `None` for no limit."""
-
-    def __enter__(self) -> float | None:
-        self.budget = budget.get()
-        if self.budget is None:
-            return None
-        self.start = monotonic()
-        self.turns = turns
-        try:
-            self.turns.take()
-        finally:
-            left = self.spend(self.budget)
-        # Something, so that there is time to cancel.
-        return max(LEAST_WAIT, left)
-
     def __exit__(self, *error: object) -> None:
-        if self.budget is not None:
-            self.turns.give_back()
-            self.spend(self.budget)
+        self.semaphore.release()
 
-    def spend(self, limit: Budget) -> float:
-        """Takes from the budget what has passed; returns what is left."""
-        start, self.start = self.start, monotonic()
-        limit.left -= self.start - start
-        return limit.left
+
+slots = Slots(settings.DATABASE_SLOTS)
 
 
 class Connection(psycopg.Connection[Any]):
-    """Waits for the end of a statement as long as the thread's budget allows, then raises `OperationalError`."""
+    """Raises `psycopg.OperationalError` for a statement that does not end within the `statement_timeout`.
+
+    The connection then is open if the server has cancelled the statement, which has changed nothing, and else closed.
+    """
+
+    @classmethod
+    def connect(cls, conninfo: str = "", **params: Any) -> Self:
+        """Connects to the first address that answers; `connect_timeout` bounds the wait for each of them."""
+        with slots:
+            try:
+                return super().connect(conninfo, **params)
+            except UnicodeError as exc:
+                # The look-up of a malformed host name raises it, and psycopg lets it pass.
+                raise psycopg.OperationalError(f"failed to resolve host {params.get('host')!r}: {exc}") from exc
 
     def wait(self, gen: PQGen[RV], interval: float = 0.1, timeout: float | None = None) -> RV:
-        with Waiting() as seconds:
-            if seconds is None:
-                return super().wait(gen, interval, timeout)
+        seconds = seconds_per_statement.get()
+        if seconds is None:
+            return super().wait(gen, interval, timeout)
+        with slots:
             try:
-                return super().wait(gen, interval, seconds * 3 / 4)
-            except psycopg.errors._WaitTimeout:
-                return self.cancel_and_wait(gen, seconds / 4)
+                return super().wait(gen, interval, seconds * CANCEL_AFTER)
+            except psycopg.OperationalError:
+                # The statement still runs after a timeout, the exception for which is private to psycopg.
+                if self.pgconn.transaction_status != TransactionStatus.ACTIVE:
+                    raise
+            return self.cancel_and_wait(gen, seconds * (1 - CANCEL_AFTER))
 
     def cancel_and_wait(self, gen: PQGen[RV], seconds: float) -> RV:
-        """Has the server cancel the statement, which then is known not to be done; else closes the connection."""
+        """Has the server cancel the statement, and closes the connection if the statement ends in any other way.
+
+        The request to cancel may then still be on its way, and would hit the connection's next statement.
+        """
         Thread(target=self.request_cancel, daemon=True).start()
         try:
             result = super().wait(gen, timeout=seconds)
         except psycopg.errors.QueryCanceled:
             raise psycopg.errors.QueryCanceled("no answer in time; the statement is cancelled") from None
-        except psycopg.errors._WaitTimeout:
+        except BaseException:
             self.close()
-            raise psycopg.OperationalError("no answer in time") from None
-        # It ended by itself, and the cancellation may still be on its way to hit the next one.
+            raise
         self.close()
         return result
 
     def request_cancel(self) -> None:
-        """Waits for longer than the statement's own thread: PgBouncer dies when who asked leaves before it is done.
+        """Runs in a thread of its own, because PgBouncer dies when the client leaves before it has cancelled.
 
         See github.com/pgbouncer/pgbouncer/issues/801.
         """
         with suppress(psycopg.Error):
-            self.cancel_safe(timeout=CANCEL_WITHIN)
-
-
-def connect(**params: Any) -> Connection:
-    """Connects to the first of the host's addresses that answers, within `connect_timeout` seconds in all.
-
-    psycopg's own limit is for each of them, and at least `SHORTEST_TIMEOUT`; a second one gets that, too. Raises
-    `psycopg.OperationalError`.
-    """
-    timeout = params.pop("connect_timeout")
-    with Waiting():
-        *others, last = resolve(params)
-        each = max(SHORTEST_TIMEOUT, timeout // (len(others) + 1)) if others else timeout
-        end = monotonic() + max(timeout, 2 * SHORTEST_TIMEOUT)
-        for address in others:
-            try:
-                return Connection.connect(**params, **address, connect_timeout=each)
-            except psycopg.OperationalError:
-                if monotonic() + SHORTEST_TIMEOUT > end:
-                    raise
-        return Connection.connect(**params, **last, connect_timeout=each)
-
-
-def resolve(params: dict[str, Any]) -> list[dict[str, Any]]:
-    """libpq's parameters for each address of the host; none for a socket's folder and where psycopg splits a list."""
-    host = params.get("host", "")
-    if not host or host.startswith("/") or "," in host or "hostaddr" in params:
-        return [{}]
-    try:
-        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as exc:
-        raise psycopg.OperationalError(f"failed to resolve host {host!r}: {exc}") from exc
-    return [{"hostaddr": address[0]} for *_, address in found]
+            self.cancel_safe(timeout=60)

@@ -1,5 +1,8 @@
 """Connections that were cut while idle are noticed before they are used, without a round trip for each request."""
 
+import os
+import resource
+from contextlib import ExitStack
 from time import monotonic
 from typing import Any
 
@@ -27,6 +30,23 @@ def test_a_connection_in_use_is_not_asked_whether_it_lives(ada: Any, logged: Any
         for _ in range(5):
             assert ada("GET", "/api/tasks").status_code == 200
     assert [statement.split()[0] for statement in statements] == ["SELECT"] * 5
+
+
+def test_nor_is_one_whose_descriptor_is_above_1023(ada: Any, logged: Any) -> None:
+    """A server with many clients has such descriptors, which select() does not take."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    connection.close()
+    with ExitStack() as stack:
+        stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 2048), hard))
+        while stack.enter_context(open(os.devnull, "rb")).fileno() < 1024:
+            pass
+        ada("GET", "/api/tasks")
+        assert connection.connection.pgconn.socket > 1023
+        with logged() as statements:
+            assert ada("GET", "/api/tasks").status_code == 200
+        connection.close()
+    assert len(statements) == 1
 
 
 def test_one_that_was_cut_while_idle_costs_no_request(ada: Any) -> None:
