@@ -54,9 +54,8 @@ MIGRATION_MODULES = {"auth": None, "contenttypes": None}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 # Threads that may wait for the database at once.
 DATABASE_SLOTS = environment.database_slots(env)
-# Seconds for each statement of a request, the time to cancel it included. Before its one statement a request may have to
-# check its connection (0.6 s) and to connect anew (5 s, or up to 4 s where a pooler answers and then lets it wait), so a
-# request ends within 10 s while the database hangs.
+# Seconds for each statement of a request, cancelling it included. Before its one statement a request may have to check
+# its connection (0.6 s) and to connect anew (5 s). So it ends within 10 s while the database hangs.
 DATABASE_TIMEOUT = 4
 
 USE_I18N = False
