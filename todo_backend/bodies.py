@@ -95,7 +95,8 @@ class BodyFits(BasePermission):
     """
 
     def has_permission(self, request: Request, view: APIView) -> bool:
-        if request.method not in view.allowed_methods:
+        method = str(request.method).lower()
+        if method not in view.http_method_names or not hasattr(view, method):
             return True  # The view answers with 405.
         length = request.META.get("CONTENT_LENGTH") or "0"
         # Django REST Framework would take a header spelt Content_Length for the length.

@@ -2,8 +2,8 @@
 
 import logging
 import re
+import secrets
 import time
-import uuid
 from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
@@ -36,7 +36,7 @@ def log_request(get_response: Callable[[HttpRequest], HttpResponseBase]) -> Call
     def middleware(request: HttpRequest) -> HttpResponseBase:
         start = time.perf_counter()
         sent = request.META.get("HTTP_X_REQUEST_ID", "")
-        current = sent if REQUEST_ID.fullmatch(sent) else str(uuid.uuid4())
+        current = sent if REQUEST_ID.fullmatch(sent) else secrets.token_hex(16)
         token = request_id.set(current)
         try:
             response = get_response(request)

@@ -8,6 +8,7 @@ from typing import Any
 
 import jwt
 from django.conf import settings
+from jwt.algorithms import HMACAlgorithm
 from rest_framework.exceptions import AuthenticationFailed
 
 from .jwks import KEY_BY_ALGORITHM, published_keys
@@ -29,8 +30,22 @@ OTHER_ALGORITHMS = {
     *("none", "HS384", "HS512", "RS384", "RS512", "PS384", "PS512", "ES384", "ES256K", "Ed25519", "Ed448"),
     *("ML-DSA-44", "ML-DSA-65", "ML-DSA-87"),
 }
+
+
+class CheckedSecretAlgorithm(HMACAlgorithm):
+    """HMAC under a secret that `environment.py` has checked when the process started.
+
+    PyJWT checks for each token that the secret is no public key, which takes a tenth of the time of refusing a token.
+    """
+
+    def prepare_key(self, key: str | bytes) -> bytes:
+        return key.encode() if isinstance(key, str) else key
+
+
 # Verifies signatures; `validate_claims` looks at the claims.
 jws = jwt.PyJWS()
+jws.unregister_algorithm("HS256")
+jws.register_algorithm("HS256", CheckedSecretAlgorithm(HMACAlgorithm.SHA256))
 
 INVALID = "Token is invalid."
 EXPIRED = "Token has expired."
