@@ -35,14 +35,16 @@ class TaskViewSet(GenericViewSet[Task]):
     http_method_names = ["get", "head", "post", "put", "patch", "delete"]
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        """Lets go of the answer, which may be a long list.
+        """Frees the body and the response as soon as the request is answered.
 
-        A view refers to itself by the handlers that Django REST Framework sets on it, so whatever it has waits for the
-        garbage collector: a worker grew by 222 MB over 100 lists of 10 000 tasks.
+        In Django REST Framework a view and its request refer to themselves and to each other, so they would wait for
+        the garbage collector. A worker grew by 222 MB over 100 lists of 10 000 tasks, and served 4 % fewer requests.
         """
-        response = super().dispatch(request, *args, **kwargs)
-        del self.response
-        return response
+        try:
+            return super().dispatch(request, *args, **kwargs)
+        finally:
+            self.request.parser_context.clear()
+            vars(self).clear()
 
     def get_queryset(self) -> TaskQuerySet:
         return Task.objects.for_user(cast(str, self.request.user.pk))
