@@ -15,9 +15,9 @@ USER_ID_MAX_LENGTH = 255
 TITLE_MAX_LENGTH = 200
 DESCRIPTION_MAX_LENGTH = 1000
 # Visible ASCII characters.
-IDEMPOTENCY_KEY = r"[!-~]{1,255}"
+IDEMPOTENCY_KEY_PATTERN = r"[!-~]{1,255}"
 
-# The characters that `str.strip()` strips, so that the database and the serializer agree on what is blank.
+# The characters that `str.strip()` removes. With them the database and the serializer agree on which titles are blank.
 WHITE_SPACE = (
     "\t\n\v\f\r\x1c\x1d\x1e\x1f \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006"
     "\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000"
@@ -28,7 +28,7 @@ Row = dict[str, Any]
 
 
 class NulPosition(Func):
-    """The position of the first NUL in a text, or 0. SQLite's LENGTH stops there, and PostgreSQL stores no NUL."""
+    """The position of the first NUL in a text, or 0. SQLite's LENGTH stops at a NUL; PostgreSQL stores none."""
 
     arity = 1
     output_field = models.IntegerField()
@@ -41,48 +41,50 @@ class NulPosition(Func):
 
 
 class TaskQuerySet(models.QuerySet["Task"]):
-    """Tasks, whose scope is a user.
+    """Tasks, which `for_user()` limits to one user.
 
-    The methods that end in `_row` or `_rows` run one statement of `queries`. Only the queryset that
-    `Task.objects.for_user()` returns has a `user_id` for them, and Django gives it to no queryset that is made from it.
-    On any other queryset they raise `TypeError`.
+    A method whose name ends in `_row` or `_rows` runs one statement of `queries` for `user_id`. Only
+    `Task.objects.for_user()` sets `user_id`, and Django does not copy it to a queryset that is made from another one by
+    `filter()` or the like. On such a queryset these methods raise `TypeError`.
     """
 
     user_id: str | None = None
 
     def for_user(self, user_id: str) -> Self:
-        """The tasks among these that belong to the user."""
+        """Those of these tasks that belong to the user."""
         return self.filter(user_id=user_id)
 
     def list_rows(self, completed: bool | None = None) -> list[Row]:
-        """All tasks of the user, or those that are completed or are not, the newest first."""
+        """The user's tasks, newest first. `completed` limits them to completed tasks or to pending ones."""
         if completed is None:
             return self._run(queries.LIST)
         return self._run(queries.LIST_BY_COMPLETED, completed=completed)
 
     def get_row(self, pk: int) -> Row | None:
-        return first(self._run(queries.GET, pk=pk))
+        return row_or_none(self._run(queries.GET, pk=pk))
 
     def create_row(self, values: Mapping[str, Any], idempotency_key: str | None = None) -> Row:
-        """A new task with these values, or the task that the user made with this key before."""
-        values = {**default_values(), **values, "idempotency_key": idempotency_key}
+        """Creates a task with these values. Returns the existing task if the user has sent this key before."""
+        values = {**insert_defaults(), **values, "idempotency_key": idempotency_key}
+        # The statement itself writes the queryset's user.
+        values.pop("user_id", None)
         [row] = self._run(queries.CREATE, values)
         return row
 
     def update_row(self, pk: int, values: Mapping[str, Any]) -> Row | None:
-        """The task after it got these values; without any the task and its `updated_at` stay as they are."""
-        return first(self._run(queries.UPDATE, values, pk=pk)) if values else self.get_row(pk)
+        """Writes these values and returns the task, or `None`. Without values not even `updated_at` changes."""
+        return row_or_none(self._run(queries.UPDATE, values, pk=pk)) if values else self.get_row(pk)
 
     def toggle_row(self, pk: int) -> Row | None:
-        """The task after the database flipped `completed`."""
-        return first(self._run(queries.TOGGLE, pk=pk))
+        """Flips `completed` in the database. Returns the task after the change, or `None`."""
+        return row_or_none(self._run(queries.TOGGLE, pk=pk))
 
     def delete_row(self, pk: int) -> Row | None:
-        """The task as it was before it was deleted."""
-        return first(self._run(queries.DELETE, pk=pk))
+        """Deletes the task. Returns it as it was, or `None`."""
+        return row_or_none(self._run(queries.DELETE, pk=pk))
 
     def _run(self, template: str, values: Mapping[str, Any] | None = None, **parameters: Any) -> list[Row]:
-        """The rows that a statement of `queries` returns. It writes `values`, the values of model fields by name."""
+        """Runs a statement of `queries` and returns its rows. `values` are those to write, by field name."""
         if self.user_id is None:
             raise TypeError("Only Task.objects.for_user() has these statements. Use the methods of the ORM here.")
         values = values or {}
@@ -90,36 +92,41 @@ class TaskQuerySet(models.QuerySet["Task"]):
         for name, value in values.items():
             parameters[name] = MODEL_FIELDS[name].get_db_prep_save(value, connection)
         parameters["user_id"] = self.user_id
-        statement = queries.complete(template, connection.vendor, Task.API_FIELDS, TIMES, tuple(values))
+        statement = queries.render(template, connection.vendor, Task.API_FIELDS, TIME_FIELDS, tuple(values))
         with connection.cursor() as cursor:
             cursor.execute(statement, parameters)
             return [dict(zip(Task.API_FIELDS, row, strict=True)) for row in cursor.fetchall()]
 
 
-def first(rows: list[Row]) -> Row | None:
+def row_or_none(rows: list[Row]) -> Row | None:
     return rows[0] if rows else None
 
 
-def default_values() -> dict[str, Any]:
-    """The value of each field that an INSERT has to write, where the caller gives none."""
-    inserted = (field for field in MODEL_FIELDS.values() if not field.primary_key and not field.has_db_default())
-    return {field.name: field.get_default() for field in inserted}
+def insert_defaults() -> dict[str, Any]:
+    """The model's default for each field that an INSERT has to write, apart from the user."""
+    return {
+        field.name: field.get_default()
+        for field in MODEL_FIELDS.values()
+        if not field.primary_key and not field.has_db_default() and field.name != "user_id"
+    }
+
+
+# Cached, because building the filter for each request costs a fifth of the throughput.
+@lru_cache(maxsize=1024)
+def user_filter(user_id: str) -> TaskQuerySet:
+    return TaskQuerySet(Task).for_user(user_id)
 
 
 class TaskManager(models.Manager.from_queryset(TaskQuerySet)):  # type: ignore[misc]
     def for_user(self, user_id: str) -> TaskQuerySet:
-        """The tasks of a user, with the statements of `queries` where they are on the default database."""
-        if self.db != DEFAULT_DB_ALIAS:
-            return TaskQuerySet(Task, using=self.db).for_user(user_id)
-        tasks: TaskQuerySet = tasks_of(user_id).all()
-        tasks.user_id = user_id
+        """The user's tasks. On the default database the queryset can run the statements of `queries`, too."""
+        tasks: TaskQuerySet
+        if self.db == DEFAULT_DB_ALIAS:
+            tasks = user_filter(user_id).all()
+            tasks.user_id = user_id
+        else:
+            tasks = super().for_user(user_id)
         return tasks
-
-
-# Building the filter anew for each request costs a fifth of the throughput.
-@lru_cache(maxsize=1024)
-def tasks_of(user_id: str) -> TaskQuerySet:
-    return TaskQuerySet(Task).for_user(user_id)
 
 
 class Task(models.Model):
@@ -165,8 +172,8 @@ class Task(models.Model):
                 name="task_description_length",
                 condition=LessThanOrEqual(Length("description"), DESCRIPTION_MAX_LENGTH),
             ),
-            # The field names are given as expressions, which SQLite can add as an index. For a constraint on `fields`
-            # Django would build SQLite's table anew, and the ids of deleted tasks would be given again.
+            # Expressions in place of `fields`: on SQLite, Django then adds an index. For `fields` it would build a new
+            # table, and SQLite would give the ids of deleted tasks again.
             models.UniqueConstraint("user_id", "idempotency_key", name="task_idempotency_key_unique"),
         ]
 
@@ -175,4 +182,4 @@ class Task(models.Model):
 
 
 MODEL_FIELDS = {field.name: field for field in Task._meta.concrete_fields}
-TIMES = tuple(name for name in Task.API_FIELDS if isinstance(MODEL_FIELDS[name], models.DateTimeField))
+TIME_FIELDS = tuple(name for name in Task.API_FIELDS if isinstance(MODEL_FIELDS[name], models.DateTimeField))

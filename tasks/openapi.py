@@ -11,15 +11,15 @@ from drf_spectacular.utils import (
     extend_schema_view,
 )
 
-from .models import IDEMPOTENCY_KEY, MODEL_FIELDS, Task
+from .models import IDEMPOTENCY_KEY_PATTERN, MODEL_FIELDS, Task
 from .serializers import StrictCharField, TaskListParameters, TaskSerializer, ToggleSerializer
 
-# Patterns of the texts that a request may send. The second has a character that is no white space, neither for Python
-# nor for ECMA-262, so that it means the same wherever it is read.
+# Patterns for the texts in a request. NOT_BLANK requires one character that is not white space, neither for Python nor
+# for ECMA-262.
 ANY_TEXT = r"^[^\x00]*$"
 NOT_BLANK = r"^[^\x00]*[^\s\x00\x1c-\x1f\x85\ufeff][^\x00]*$"
 
-CREATED = {
+CREATED_EXAMPLE = {
     **{name: MODEL_FIELDS[name].get_default() for name in Task.API_FIELDS},
     "id": 7,
     "user_id": "KOGJWRsyXPQEYxPzaZAekKcFJsiHcOx7",
@@ -27,18 +27,18 @@ CREATED = {
     "created_at": "2026-02-07T09:30:00.123456Z",
     "updated_at": "2026-02-07T09:30:00.123456Z",
 }
-CHANGED = {**CREATED, "updated_at": "2026-02-07T09:31:00.654321Z"}
-EVERYTHING = {"title": "Buy milk", "description": "Two bottles", "completed": True}
-DESCRIBED = {**CHANGED, "description": "Two bottles"}
-COMPLETED = {**CHANGED, "completed": True}
+CHANGED_EXAMPLE = {**CREATED_EXAMPLE, "updated_at": "2026-02-07T09:31:00.654321Z"}
+EVERYTHING_EXAMPLE = {"title": "Buy milk", "description": "Two bottles", "completed": True}
+DESCRIBED_EXAMPLE = {**CHANGED_EXAMPLE, "description": "Two bottles"}
+COMPLETED_EXAMPLE = {**CHANGED_EXAMPLE, "completed": True}
 
-KEY = OpenApiParameter(
+IDEMPOTENCY_KEY_HEADER = OpenApiParameter(
     "Idempotency-Key",
-    {"type": "string", "pattern": f"^{IDEMPOTENCY_KEY}$"},
+    {"type": "string", "pattern": f"^{IDEMPOTENCY_KEY_PATTERN}$"},
     OpenApiParameter.HEADER,
-    description="However often it is sent, one task is made, and each answer has that task as it is now.",
+    description="A repeated request with the same key creates no second task. Each answer has the task as it is now.",
 )
-LOCATION = OpenApiParameter(
+LOCATION_HEADER = OpenApiParameter(
     "Location",
     {"type": "string", "format": "uri-reference"},
     OpenApiParameter.HEADER,
@@ -52,11 +52,11 @@ def examples(values: dict[str, Any]) -> list[OpenApiExample]:
     return [OpenApiExample(name, value) for name, value in values.items()]
 
 
-def request(serializer: Any, /, **values: Any) -> OpenApiRequest:
+def task_request(serializer: Any, /, **values: Any) -> OpenApiRequest:
     return OpenApiRequest(serializer, examples=examples(values))
 
 
-def answer(description: str, /, **values: Any) -> OpenApiResponse:
+def task_response(description: str, /, **values: Any) -> OpenApiResponse:
     return OpenApiResponse(TaskSerializer, description, examples(values))
 
 
@@ -66,59 +66,62 @@ documented = extend_schema_view(
         summary="List tasks",
         description="All tasks of the user, or those that `status` asks for, newest first.",
         parameters=[TaskListParameters],
-        responses={200: answer("The tasks, perhaps none.", tasks=CREATED)},
+        responses={200: task_response("The user's tasks.", tasks=CREATED_EXAMPLE)},
     ),
     create=extend_schema(
         operation_id="createTask",
         summary="Create a task",
-        description="White space around the title is trimmed. The description is kept as it is sent. With an "
-        "`Idempotency-Key`, such as `crypto.randomUUID()`, a create may be repeated.",
-        parameters=[KEY, LOCATION],
-        request=request(
+        description="White space around the title is removed. The description is kept as it is sent. Send an "
+        "`Idempotency-Key`, such as `crypto.randomUUID()`, if you want to be able to repeat the request.",
+        parameters=[IDEMPOTENCY_KEY_HEADER, LOCATION_HEADER],
+        request=task_request(
             TaskSerializer,
             title={"title": "Buy milk"},
-            everything=EVERYTHING,
+            everything=EVERYTHING_EXAMPLE,
         ),
-        responses={201: answer("The task.", title=CREATED, everything={**CREATED, **EVERYTHING})},
+        responses={
+            201: task_response("The task.", title=CREATED_EXAMPLE, everything={**CREATED_EXAMPLE, **EVERYTHING_EXAMPLE})
+        },
     ),
     retrieve=extend_schema(
         operation_id="getTask",
         summary="Read a task",
         description="One task of the user.",
-        responses={200: answer("The task.", task=CREATED)},
+        responses={200: task_response("The task.", task=CREATED_EXAMPLE)},
     ),
     update=extend_schema(
         operation_id="updateTask",
         summary="Change a task",
-        description="Changes what is sent, as PATCH does; the rest stays. Nothing sent changes nothing.",
-        request=request(TaskSerializer(partial=True), description={"description": "Two bottles"}),
-        responses={200: answer("The task as it is now.", description=DESCRIBED)},
+        description="Changes the fields that are sent, as PATCH does. An empty object changes nothing.",
+        request=task_request(TaskSerializer(partial=True), description={"description": "Two bottles"}),
+        responses={200: task_response("The task as it is now.", description=DESCRIBED_EXAMPLE)},
     ),
     partial_update=extend_schema(
         operation_id="patchTask",
         summary="Change a task",
-        description="Changes what is sent; the rest stays. Nothing sent changes nothing.",
-        request=request(TaskSerializer, description={"description": "Two bottles"}),
-        responses={200: answer("The task as it is now.", description=DESCRIBED)},
+        description="Changes the fields that are sent. An empty object changes nothing.",
+        request=task_request(TaskSerializer, description={"description": "Two bottles"}),
+        responses={200: task_response("The task as it is now.", description=DESCRIBED_EXAMPLE)},
     ),
     destroy=extend_schema(
         operation_id="deleteTask",
         summary="Delete a task",
-        description="Deletes a task. Once more, it is 404.",
-        responses={204: OpenApiResponse(description="It is gone.")},
+        description="Deletes a task. A second request is 404.",
+        responses={204: OpenApiResponse(description="The task is deleted.")},
     ),
     toggle=extend_schema(
         operation_id="toggleTask",
         summary="Complete a task, or reopen it",
-        description="Without a body, or with `{}`, flips `completed`; with it, sets it, so that a retry does no harm.",
-        request=request(ToggleSerializer, flip={}, set={"completed": True}),
-        responses={200: answer("The task as it is now.", flip=COMPLETED, set=COMPLETED)},
+        description="Without a body, or with `{}`, flips `completed`. With `completed` in the body, sets that value, "
+        "so that a retry does no harm.",
+        request=task_request(ToggleSerializer, flip={}, set={"completed": True}),
+        responses={200: task_response("The task as it is now.", flip=COMPLETED_EXAMPLE, set=COMPLETED_EXAMPLE)},
     ),
 )
 
 
 def add_text_patterns(result: dict[str, Any], **kwargs: object) -> dict[str, Any]:
-    """Adds its pattern to each text that a request may send (drf-spectacular's `POSTPROCESSING_HOOKS`)."""
+    """Adds a pattern to each text field of a request. drf-spectacular calls it (`POSTPROCESSING_HOOKS`)."""
     for name, field in TaskSerializer().fields.items():
         if isinstance(field, StrictCharField):
             for schema in ("TaskRequest", "PatchedTaskRequest"):

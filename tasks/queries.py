@@ -1,12 +1,12 @@
 """The SQL of the operations on tasks: one statement for each operation, and each statement names the user.
 
-Django takes as long to compile such a statement as the rest of a request takes, so the statements are written down
-here. `Task.objects.for_user()` is the way to them, and `tests/test_queries.py` compares each of them with the ORM.
+Compiling such a statement takes Django as long as the rest of a request takes, so the statements are written here.
+Only `Task.objects.for_user()` runs them, and `tests/test_queries.py` compares each with the ORM.
 """
 
 from functools import cache
 
-# `complete()` fills in every `{name}`. Every `%(name)s` is a parameter, which the driver fills in.
+# `render()` replaces each `{name}`. Each `%(name)s` is a parameter of the statement.
 LIST = (
     "SELECT {columns} FROM tasks_task WHERE tasks_task.user_id = %(user_id)s"
     " ORDER BY tasks_task.created_at DESC, tasks_task.id DESC"
@@ -19,7 +19,7 @@ LIST_BY_COMPLETED = (
 GET = "SELECT {columns} FROM tasks_task WHERE tasks_task.user_id = %(user_id)s AND tasks_task.id = %(pk)s"
 # The update on a conflict changes nothing: `DO NOTHING` would not return the existing task.
 CREATE = (
-    "INSERT INTO tasks_task ({names}) VALUES ({placeholders})"
+    "INSERT INTO tasks_task (user_id, {written}) VALUES (%(user_id)s, {placeholders})"
     " ON CONFLICT (user_id, idempotency_key) DO UPDATE SET idempotency_key = excluded.idempotency_key"
     " RETURNING {columns}"
 )
@@ -33,30 +33,30 @@ TOGGLE = (
 )
 DELETE = "DELETE FROM tasks_task WHERE tasks_task.user_id = %(user_id)s AND tasks_task.id = %(pk)s RETURNING {columns}"
 
-# The current time as Django's backend for the database stores it. A driver reads %% as one %.
+# The current time, written as `Now()` writes it on each database. `%%` stands for one `%`.
 NOW = {
     "postgresql": "statement_timestamp()",
     "sqlite": "strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now')",
 }
-# A time as RFC 3339 text in UTC with six digits of fraction, which neither driver writes. In SQLite a time is the text
-# "2026-02-07 09:30:00", with or without a fraction of up to six digits.
-TIME = {
+# A stored time as RFC 3339 text in UTC with six digits of fraction. SQLite stores a time as text such as
+# "2026-02-07 09:30:00", with a fraction of up to six digits or without one.
+TIME_AS_TEXT = {
     "postgresql": """to_char({} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')""",
     "sqlite": "replace({0}, ' ', 'T') || substr('.000000Z', length({0}) - 18)",
 }
 
 
 @cache
-def complete(
-    template: str, vendor: str, columns: tuple[str, ...], times: tuple[str, ...], names: tuple[str, ...]
+def render(
+    template: str, vendor: str, columns: tuple[str, ...], times: tuple[str, ...], written: tuple[str, ...]
 ) -> str:
-    """A statement that returns `columns`, of which `times` are times, and that writes the columns `names`, if any."""
+    """The statement for this database. It returns `columns`, the `times` among them as text, and writes `written`."""
     returned = {name: f'tasks_task."{name}"' for name in columns}
-    returned |= {name: TIME[vendor].format(returned[name]) for name in times}
+    returned |= {name: TIME_AS_TEXT[vendor].format(returned[name]) for name in times}
     return template.format(
         columns=", ".join(returned.values()),
-        names=", ".join(f'"{name}"' for name in names),
-        placeholders=", ".join(f"%({name})s" for name in names),
-        assignments=", ".join(f'"{name}" = %({name})s' for name in names),
+        written=", ".join(f'"{name}"' for name in written),
+        placeholders=", ".join(f"%({name})s" for name in written),
+        assignments=", ".join(f'"{name}" = %({name})s' for name in written),
         now=NOW[vendor],
     )

@@ -5,14 +5,14 @@ from rest_framework import serializers
 
 from .models import DESCRIPTION_MAX_LENGTH, TITLE_MAX_LENGTH, WHITE_SPACE, Task
 
-# White space for ECMA-262, but not for Python.
+# U+FEFF is white space for ECMA-262, but not for Python.
 BYTE_ORDER_MARK = "\ufeff"
 
 
 class StrictCharField(serializers.CharField):
-    """Accepts JSON strings only, of up to `max_length` characters as they are sent.
+    """Accepts JSON strings only. `max_length` counts the characters as sent.
 
-    `CharField` also accepts numbers, counts what is left after trimming, and trims only what Python calls white space.
+    `CharField` also accepts numbers, counts after trimming, and trims only Python's white space.
     """
 
     def run_validation(self, data: Any = serializers.empty) -> Any:
@@ -29,7 +29,7 @@ class StrictCharField(serializers.CharField):
 class StrictBooleanField(serializers.BooleanField):
     """Accepts JSON's `true` and `false` only. `BooleanField` also accepts `1`, `"yes"` and others."""
 
-    # `BooleanField` reads an empty form as an unchecked box. Here an empty body is no body, whatever its type.
+    # `BooleanField` reads an empty form as false. In this API an empty body counts as no body, whatever its type.
     default_empty_html = serializers.empty
 
     def to_internal_value(self, data: Any) -> bool:

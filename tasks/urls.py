@@ -23,6 +23,6 @@ register_converter(TaskIdConverter, "task_id")
 
 router = SimpleRouter(trailing_slash=False, use_regex_path=False)
 router.register("tasks", TaskViewSet, basename="task")
-# The same API for clients that put the user in the path. The converter is `path`, because a `sub` may have a slash.
+# The same API for clients that put the user in the path. The converter is `path`, because a `sub` may contain a slash.
 router.register("<path:user_id>/tasks", TaskViewSet, basename="user-task")
 urlpatterns = router.urls

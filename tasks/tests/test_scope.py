@@ -1,4 +1,4 @@
-"""`Task.objects.for_user()`: whatever becomes of the queryset, it never reaches the tasks of another user."""
+"""A queryset of `Task.objects.for_user()`, and each queryset made from it, has only that user's tasks."""
 
 import pickle
 from collections.abc import Callable
@@ -38,7 +38,7 @@ def titles(tasks: Any) -> list[str]:
     return sorted(task.title for task in tasks)
 
 
-# Ways to narrow the queryset, each with the tasks that are left.
+# Ways to make another queryset from it, each with the titles of the tasks that it has.
 NARROWED: dict[str, tuple[Callable[[TaskQuerySet], Any], list[str]]] = {
     "all": (lambda tasks: tasks.all(), ["a", "b", "c"]),
     "filter": (lambda tasks: tasks.filter(title="a"), ["a"]),
@@ -65,14 +65,14 @@ NARROWED: dict[str, tuple[Callable[[TaskQuerySet], Any], list[str]]] = {
 }
 
 
-@pytest.mark.parametrize(("narrow", "left"), NARROWED.values(), ids=NARROWED.keys())
-def test_a_narrowed_queryset_stays_with_its_user_and_has_no_statements(
-    narrow: Callable[[TaskQuerySet], Any], left: list[str], adas: TaskQuerySet, rows: Rows
+@pytest.mark.parametrize(("narrow", "expected"), NARROWED.values(), ids=NARROWED.keys())
+def test_a_narrowed_queryset_stays_with_its_user_and_runs_no_statement(
+    narrow: Callable[[TaskQuerySet], Any], expected: list[str], adas: TaskQuerySet, rows: Rows
 ) -> None:
     before = rows()
     tasks = narrow(adas)
-    assert titles(tasks) == left
-    assert tasks.count() == len(left)
+    assert titles(tasks) == expected
+    assert tasks.count() == len(expected)
     for run in STATEMENTS.values():
         with pytest.raises(TypeError, match=r"Only Task\.objects\.for_user\(\) has these statements"):
             run(tasks, before[0]["id"])
@@ -81,11 +81,12 @@ def test_a_narrowed_queryset_stays_with_its_user_and_has_no_statements(
 
 @pytest.mark.parametrize("copy", [deepcopy, lambda tasks: pickle.loads(pickle.dumps(tasks))], ids=["deep", "pickled"])
 def test_a_copy_has_the_tasks_of_the_original(copy: Any, adas: TaskQuerySet) -> None:
+    """A deep or pickled copy keeps `user_id`, and so its statements."""
     assert titles(copy(adas)) == ["a", "b", "c"]
     assert [row["title"] for row in copy(adas).list_rows()] == ["c", "b", "a"]
 
 
-def test_in_a_subquery_it_has_the_tasks_of_its_user(adas: TaskQuerySet) -> None:
+def test_a_subquery_has_the_tasks_of_its_user(adas: TaskQuerySet) -> None:
     assert titles(Task.objects.filter(pk__in=adas.values("pk"))) == ["a", "b", "c"]
 
 
@@ -101,12 +102,12 @@ def test_no_statement_reaches_the_task_of_another_user(
         assert [row for row in rows() if row["user_id"] == "bob"] == bobs
 
 
-def test_a_create_is_of_the_user_whatever_the_values_say(adas: TaskQuerySet, rows: Rows) -> None:
+def test_a_create_is_for_the_user_even_if_the_values_name_another(adas: TaskQuerySet, rows: Rows) -> None:
     task = adas.create_row({"title": "new", "user_id": "bob"})
     assert (task["user_id"], rows()[-1]["user_id"]) == ("ada", "ada")
 
 
-def test_a_field_that_does_not_exist_is_in_no_statement(adas: TaskQuerySet, rows: Rows) -> None:
+def test_a_field_that_does_not_exist_is_a_key_error(adas: TaskQuerySet, rows: Rows) -> None:
     before = rows()
     for name in ["nothing", 'title" = title --', "pk"]:
         with pytest.raises(KeyError):
@@ -116,10 +117,8 @@ def test_a_field_that_does_not_exist_is_in_no_statement(adas: TaskQuerySet, rows
     assert rows() == before
 
 
-def test_a_queryset_that_kept_its_note_when_it_is_narrowed_would_still_stay_with_its_user(
-    adas: TaskQuerySet, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As a release of Django could, if it copied attributes to what is made of a queryset."""
+def test_a_scope_holds_even_if_django_copied_its_user_id(adas: TaskQuerySet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A release of Django could copy attributes to the querysets that are made from one."""
     make = TaskQuerySet.filter
 
     def filter_and_keep(self: TaskQuerySet, *args: Any, **kwargs: Any) -> TaskQuerySet:
@@ -153,7 +152,7 @@ def test_for_no_user_there_are_no_tasks(adas: TaskQuerySet) -> None:
         nobodys.list_rows()
 
 
-def test_what_one_request_reads_no_other_gets(adas: TaskQuerySet) -> None:
+def test_the_cached_filter_has_no_cached_results(adas: TaskQuerySet) -> None:
     """The filter is cached by user; its results are not."""
     assert len(adas) == 3
     Task.objects.create(user_id="ada", title="d")
