@@ -13,11 +13,11 @@ def one_line_errors(subject: str) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         raise CommandError("Interrupted. Run it again for the rest.") from None
-    # psycopg raises UnicodeError for parameters that are not UTF-8, and for host names that are none.
+    # psycopg raises UnicodeError for parameters that are not UTF-8, and for malformed host names.
     except (Error, ImproperlyConfigured, UnicodeError) as exc:
         raise CommandError(f"{subject}: {first_line(exc)}") from exc
 
 
 def first_line(exc: Exception) -> str:
-    """Returns a database's message without the further lines, which quote rows and statements."""
+    """The first line of a database's message. The lines after it quote rows and statements."""
     return str(exc).partition("\n")[0]

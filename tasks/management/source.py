@@ -29,7 +29,7 @@ def connect(url: str) -> BaseDatabaseWrapper:
         raise CommandError("--from must start with postgresql:// or sqlite:///.")
     url = f"{scheme}://{rest}"
     try:
-        # An @ behind PostgreSQL's host means that the password has a / or a ? in it.
+        # An "@" after PostgreSQL's host means that the password has an unescaped "/" or "?".
         if scheme != "sqlite" and "@" in "".join(urlsplit(url)[2:]):
             raise ValueError
         url.encode()
@@ -52,7 +52,7 @@ def connect(url: str) -> BaseDatabaseWrapper:
 
 
 class Source:
-    """Another backend's table of tasks, which is only read. Raises `CommandError` if it cannot be imported."""
+    """Another backend's table of tasks. Only reads it. Raises `CommandError` if the table cannot be imported."""
 
     def __init__(self, source_connection: BaseDatabaseWrapper, table: str | None) -> None:
         self.vendor = source_connection.vendor
@@ -62,29 +62,29 @@ class Source:
                 # All statements see one snapshot, and times are in the style that Python reads.
                 self.cursor.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL datestyle TO ISO")
             else:
-                # For text that is not UTF-8, sqlite3's own decoder raises an error that quotes it.
+                # sqlite3's own decoder raises an error that quotes the text, if the text is not UTF-8.
                 source_connection.connection.text_factory = lambda data: data.decode(errors="surrogateescape")
-            self.table = quoted(table or only_table(source_connection.introspection.table_names(self.cursor)))
+            self.table = quote_table(table or guess_table(source_connection.introspection.table_names(self.cursor)))
         self.missing = self.missing_columns()
         with connection.cursor() as cursor:
-            if identity(cursor, '"tasks_task"') == identity(self.cursor, self.table):
+            if table_identity(cursor, '"tasks_task"') == table_identity(self.cursor, self.table):
                 raise CommandError(f"{self.table} is this backend's own table.")
         ids = self.fetch(f"SELECT id FROM {self.table} WHERE id IS NOT NULL ORDER BY id DESC LIMIT 1")
         if not all(isinstance(pk, int) for (pk,) in ids):
-            raise CommandError(f"{self.table} has ids that are no whole numbers.")
+            raise CommandError(f"{self.table} has ids that are not whole numbers.")
         [(self.count, self.lowest_id, self.highest_id)] = self.fetch(
             f"SELECT COUNT(*), COALESCE(MIN(id), 1), COALESCE(MAX(id), 0) FROM {self.table}"
         )
 
     def fetch(self, statement: str, *parameters: int) -> list[tuple[Any, ...]]:
         with one_line_errors("--from"):
-            # Without parameters, a % in the table's name is no placeholder.
+            # With `None` the driver does not read a "%" in the table's name as a placeholder.
             self.cursor.execute(statement, parameters or None)
             rows: list[tuple[Any, ...]] = self.cursor.fetchall()
         return rows
 
     def missing_columns(self) -> list[str]:
-        """Returns the fields that the table lacks. Each of them must have a default or allow null."""
+        """The fields that the table lacks. Raises `CommandError` if one of them has no default and may not be null."""
         self.fetch(f"SELECT * FROM {self.table} LIMIT 0")
         missing = FIELDS.keys() - {column[0] for column in self.cursor.description}
         required = [name for name in missing if not (FIELDS[name].null or FIELDS[name].has_default())]
@@ -114,20 +114,21 @@ class Source:
         return f'CAST("{name}" AS text)' if as_text else f'"{name}"'
 
 
-def quoted(table: str) -> str:
+def quote_table(table: str) -> str:
+    """Quotes `table` or `schema.table`."""
     return ".".join('"' + part.replace('"', '""') + '"' for part in table.split(".", 1))
 
 
-def only_table(tables: list[str]) -> str:
-    """Returns `task` or `tasks`, whichever exists."""
+def guess_table(tables: list[str]) -> str:
+    """The table's name, `task` or `tasks`. Raises `CommandError` if both or neither exist."""
     found = {"task", "tasks"} & set(tables)
     if len(found) != 1:
         raise CommandError(f"Say which --table it is; there are: {', '.join(sorted(tables)) or 'none'}.")
     return found.pop()
 
 
-def identity(cursor: CursorWrapper, table: str) -> object:
-    """Returns a value that is equal for two connections only if the table is the same."""
+def table_identity(cursor: CursorWrapper, table: str) -> object:
+    """A value that is equal for two connections only if they see the same table."""
     statement = {
         "postgresql": "SELECT pg_postmaster_start_time(), current_database(), CAST(to_regclass(%s) AS oid)",
         "sqlite": "SELECT file, LOWER(%s) FROM pragma_database_list WHERE name = 'main'",

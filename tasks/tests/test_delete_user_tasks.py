@@ -1,6 +1,5 @@
 import os
 import signal
-import time
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from tasks.models import Task
 from testing.client import Rows, UserClient
 from testing.database import default_database
 from testing.processes import database_url, free_port, manage_on_terminal, start_manage
+from testing.services import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -30,7 +30,7 @@ def delete(sub: str, *options: str) -> str:
 def test_all_tasks_of_the_user_are_deleted_and_no_others(bob: UserClient, rows: Rows) -> None:
     make("ada", 2500)
     kept = [bob.task()["id"], *(Task.objects.create(user_id=user_id, title="x").pk for user_id in ("Ada", "ada ", "a"))]
-    assert delete("ada", "--yes") == "The user 'ada' has 2500 task(s).\nAll are gone.\n"
+    assert delete("ada", "--yes") == "The user 'ada' has 2500 task(s).\nAll were deleted.\n"
     assert [row["id"] for row in rows()] == kept
 
 
@@ -49,23 +49,23 @@ def test_a_blank_sub_is_refused(sub: str, rows: Rows) -> None:
     assert len(rows()) == 1
 
 
-def test_without_a_terminal_it_asks_for_yes(
+def test_without_a_terminal_the_command_requires_yes(
     rows: Rows, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     make("ada", 2)
     monkeypatch.setattr("sys.stdin", StringIO("y\n"))
-    with pytest.raises(CommandError, match=r"\AThere is no terminal to ask on: say --yes to delete them\.\Z"):
+    with pytest.raises(CommandError, match=r"\AThere is no terminal to ask on\. Use --yes to delete the tasks\.\Z"):
         call_command("delete_user_tasks", "ada")
-    # No progress, either.
+    # Without a terminal no progress is shown.
     assert capfd.readouterr() == ("The user 'ada' has 2 task(s).\n", "")
     assert len(rows()) == 2
     call_command("delete_user_tasks", "ada", "--yes")
-    assert capfd.readouterr() == ("The user 'ada' has 2 task(s).\nAll are gone.\n", "")
+    assert capfd.readouterr() == ("The user 'ada' has 2 task(s).\nAll were deleted.\n", "")
     assert rows() == []
 
 
 class Terminal(StringIO):
-    """Standard input on which the keys are pressed."""
+    """Standard input of a terminal, on which the keys were pressed."""
 
     def isatty(self) -> bool:
         return True
@@ -78,7 +78,7 @@ def test_yes_deletes(
     make("ada", 2)
     monkeypatch.setattr("sys.stdin", Terminal(keys))
     call_command("delete_user_tasks", "ada")
-    assert capsys.readouterr().out == "The user 'ada' has 2 task(s).\nDelete them? [y/N] All are gone.\n"
+    assert capsys.readouterr().out == "The user 'ada' has 2 task(s).\nDelete them? [y/N] All were deleted.\n"
     assert rows() == []
 
 
@@ -98,13 +98,13 @@ def test_any_other_answer_deletes_nothing(
 @pytest.mark.parametrize(
     ("keys", "status", "last", "left"),
     [
-        (b"y\n", 0, "All are gone.", 0),
-        # With Enter, because Python misses an interrupt between the question and its reading.
+        (b"y\n", 0, "All were deleted.", 0),
+        # Enter follows, because Python may miss an interrupt that comes just before it reads.
         (b"\x03\n", 1, "CommandError: Nothing was deleted.", 2),
     ],
     ids=["y", "Ctrl-C"],
 )
-def test_on_a_terminal_it_asks(keys: bytes, status: int, last: str, left: int, rows: Rows) -> None:
+def test_the_command_asks_on_a_terminal(keys: bytes, status: int, last: str, left: int, rows: Rows) -> None:
     make("ada", 2)
     found, shown = manage_on_terminal("delete_user_tasks", "ada", keys=keys, DATABASE_URL=database_url())
     assert found == status, shown
@@ -115,7 +115,7 @@ def test_on_a_terminal_it_asks(keys: bytes, status: int, last: str, left: int, r
     assert len(rows()) == left
 
 
-def test_interrupted_it_can_be_run_again(rows: Rows) -> None:
+def test_after_an_interrupt_the_command_can_be_run_again(rows: Rows) -> None:
     make("ada", 3500)
 
     def execute(execute: Any, sql: str, *args: Any) -> Any:
@@ -131,22 +131,22 @@ def test_interrupted_it_can_be_run_again(rows: Rows) -> None:
         delete("ada", "--yes")
     # The interrupted batch is rolled back.
     assert len(rows()) == 2500
-    assert delete("ada", "--yes") == "The user 'ada' has 2500 task(s).\nAll are gone.\n"
+    assert delete("ada", "--yes") == "The user 'ada' has 2500 task(s).\nAll were deleted.\n"
     assert rows() == []
 
 
 @pytest.mark.postgresql
-def test_interrupted_while_it_waits_for_a_lock(rows: Rows) -> None:
+def test_the_command_can_be_interrupted_while_it_waits_for_a_lock(rows: Rows) -> None:
     make("ada", 1500)
     with transaction.atomic():
-        # The oldest go last.
+        # The oldest task is in the last batch.
         oldest = Task.objects.select_for_update().order_by("id")[0]
         process = start_manage("delete_user_tasks", "ada", "--yes", DATABASE_URL=database_url())
-        deadline = time.monotonic() + 30
         with connection.cursor() as cursor:
-            while not cursor.execute("SELECT FROM pg_locks WHERE NOT granted") or not cursor.rowcount:
-                assert time.monotonic() < deadline
-                time.sleep(0.01)
+            wait_until(
+                lambda: cursor.execute("SELECT FROM pg_locks WHERE NOT granted") and cursor.rowcount,
+                "the command waits for the lock",
+            )
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=30)
     assert (process.returncode, errors) == (
@@ -162,7 +162,7 @@ def test_interrupted_while_it_waits_for_a_lock(rows: Rows) -> None:
     ["postgresql://todo:private-password@127.0.0.1:{port}/todo", "sqlite:///{folder}/empty.sqlite3"],
     ids=["unreachable", "without-tables"],
 )
-def test_a_database_that_cannot_be_used_is_one_line_without_the_password(url: str, tmp_path: Path) -> None:
+def test_an_unusable_database_is_an_error_of_one_line_without_the_password(url: str, tmp_path: Path) -> None:
     with (
         default_database(url.format(port=free_port(), folder=tmp_path)),
         pytest.raises(CommandError, match=r"\AThe database: .+\Z") as error,
@@ -175,6 +175,6 @@ def test_a_database_that_cannot_be_used_is_one_line_without_the_password(url: st
     "sub",
     [pytest.param("\udcff", id="not-utf-8"), pytest.param("a\0b", id="nul", marks=pytest.mark.postgresql)],
 )
-def test_a_sub_that_no_database_can_hold_is_one_line(sub: str) -> None:
+def test_a_sub_that_the_database_cannot_store_is_an_error_of_one_line(sub: str) -> None:
     with pytest.raises(CommandError, match=r"\AThe database: .*\Z"):
         delete(sub, "--yes")

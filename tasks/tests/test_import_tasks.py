@@ -3,7 +3,6 @@ import re
 import signal
 import sqlite3
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, date, datetime
@@ -28,10 +27,11 @@ from testing.processes import (
     manage_on_terminal,
     start_manage,
 )
+from testing.services import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True, reset_sequences=True)
 
-# As SQLModel 0.0.50 makes it, trailing spaces aside. Its NaiveDatetime, and earlier versions, are WITHOUT TIME ZONE.
+# The table as SQLModel 0.0.50 creates it. With NaiveDatetime, and in earlier versions, times are WITHOUT TIME ZONE.
 DDL = {
     "postgresql": """
 CREATE TABLE task (
@@ -72,7 +72,7 @@ TIMES = pytest.mark.parametrize(
 CREATED = datetime(2026, 2, 7, 9, 30, 0, 123456, UTC)
 
 
-class Existing:
+class SourceDatabase:
     """The database of the other backend."""
 
     def __init__(self, vendor: str, url: str, database: Any) -> None:
@@ -80,8 +80,8 @@ class Existing:
         self.url = url
         self.execute = database.execute
 
-    def make(self, name: str = "task", *, times: str = "TIMESTAMP WITH TIME ZONE", strict: bool = True) -> None:
-        """Makes SQLModel's table, or one without its constraints."""
+    def create_table(self, name: str = "task", *, times: str = "TIMESTAMP WITH TIME ZONE", strict: bool = True) -> None:
+        """Creates SQLModel's table, or one without its constraints."""
         ddl = DDL[self.vendor].replace("TABLE task", f"TABLE {name}").replace("TIMESTAMP WITH TIME ZONE", times)
         for limit in [] if strict else ["NOT NULL", "(200)", "(1000)"]:
             ddl = ddl.replace(limit, "")
@@ -105,34 +105,34 @@ class Existing:
 
 
 @pytest.fixture
-def sqlite(tmp_path: Path) -> Iterator[Existing]:
+def sqlite(tmp_path: Path) -> Iterator[SourceDatabase]:
     path = tmp_path / "it's @ #1?%.db"
     with closing(sqlite3.connect(path, isolation_level=None)) as database:
-        yield Existing("sqlite", f"sqlite:///{tmp_path}/it's @ %231%3F%25.db", database)
+        yield SourceDatabase("sqlite", f"sqlite:///{tmp_path}/it's @ %231%3F%25.db", database)
 
 
 @pytest.fixture(scope="module")
 def postgresql_database() -> Iterator[tuple[str, Any]]:
-    url = empty_postgresql("existing")
+    url = empty_postgresql("source")
     with psycopg.connect(url, autocommit=True, options="-c timezone=UTC") as database:
         yield url, database
 
 
 @pytest.fixture
-def postgresql(postgresql_database: tuple[str, Any]) -> Existing:
+def postgresql(postgresql_database: tuple[str, Any]) -> SourceDatabase:
     url, database = postgresql_database
     database.execute("DROP SCHEMA IF EXISTS public, todo CASCADE")
     database.execute("CREATE SCHEMA public")
-    return Existing("postgresql", url, database)
+    return SourceDatabase("postgresql", url, database)
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)])
-def existing(request: pytest.FixtureRequest) -> Any:
+def source(request: pytest.FixtureRequest) -> Any:
     return request.getfixturevalue(request.param)
 
 
 def import_from(url: str, *options: str) -> tuple[list[str], str]:
-    """Returns the lines that the command prints, and the error with which it ends."""
+    """The lines that the command prints, and the error with which it ends."""
     output = StringIO()
     try:
         call_command("import_tasks", "--from", url, *options, stdout=output)
@@ -141,8 +141,8 @@ def import_from(url: str, *options: str) -> tuple[list[str], str]:
     return output.getvalue().splitlines(), ""
 
 
-def summary(imported: int, here: int, left: int) -> list[str]:
-    return [f"{imported} imported, {here} already here, {left} left."]
+def summary(imported: int, here: int, skipped: int) -> list[str]:
+    return [f"{imported} imported, {here} already here, {skipped} skipped."]
 
 
 WRITTEN: list[dict[str, Any]] = [
@@ -157,12 +157,12 @@ WRITTEN: list[dict[str, Any]] = [
 
 
 @TIMES
-def test_every_field_is_kept_and_every_link(times: str, existing: Existing, rows: Rows) -> None:
-    existing.make(times=times)
+def test_every_field_is_kept_and_every_task_is_served(times: str, source: SourceDatabase, rows: Rows) -> None:
+    source.create_table(times=times)
     ids = [1, 2, 5, 1000, 1001, 70_000, 2**31 - 1]
     for pk, values in zip(ids, WRITTEN, strict=True):
-        existing.add(id=pk, **values)
-    assert import_from(existing.url) == (summary(7, 0, 0), "")
+        source.add(id=pk, **values)
+    assert import_from(source.url) == (summary(7, 0, 0), "")
     expected: list[dict[str, Any]] = [{"id": pk, **ROW, **values} for pk, values in zip(ids, WRITTEN, strict=True)]
     for row in expected:
         for name in ("created_at", "updated_at"):
@@ -179,66 +179,68 @@ def test_every_field_is_kept_and_every_link(times: str, existing: Existing, rows
         }
 
 
-def test_run_again_it_adds_what_is_new_and_leaves_what_is_here(existing: Existing, ada: UserClient, rows: Rows) -> None:
-    existing.make()
-    existing.add(id=3)
-    existing.add(id=4)
-    assert import_from(existing.url) == (summary(2, 0, 0), "")
+def test_a_second_run_adds_new_rows_and_leaves_existing_tasks_unchanged(
+    source: SourceDatabase, ada: UserClient, rows: Rows
+) -> None:
+    source.create_table()
+    source.add(id=3)
+    source.add(id=4)
+    assert import_from(source.url) == (summary(2, 0, 0), "")
     assert ada("PATCH", "/api/tasks/3", {"title": "Changed here"}).status_code == 200
     before = rows()
-    assert import_from(existing.url) == (summary(0, 2, 0), "")
+    assert import_from(source.url) == (summary(0, 2, 0), "")
     assert rows() == before
-    existing.add(id=1)
-    existing.add(id=9)
-    assert import_from(existing.url) == (summary(2, 2, 0), "")
+    source.add(id=1)
+    source.add(id=9)
+    assert import_from(source.url) == (summary(2, 2, 0), "")
     assert [row["id"] for row in rows()] == [1, 3, 4, 9]
     assert [row for row in rows() if row["id"] in (3, 4)] == before
 
 
-def test_a_task_that_is_made_later_gets_an_id_of_its_own(existing: Existing, ada: UserClient, rows: Rows) -> None:
-    existing.make()
-    existing.add(id=1)
-    existing.add(id=40)
-    import_from(existing.url)
+def test_a_task_created_after_an_import_gets_a_new_id(source: SourceDatabase, ada: UserClient, rows: Rows) -> None:
+    source.create_table()
+    source.add(id=1)
+    source.add(id=40)
+    import_from(source.url)
     assert ada.task()["id"] == 41
     ada("DELETE", "/api/tasks/41")
     ada("DELETE", "/api/tasks/40")
     assert ada.task()["id"] == 42
-    assert import_from(existing.url) == (summary(1, 1, 0), "")
+    assert import_from(source.url) == (summary(1, 1, 0), "")
     assert ada.task()["id"] == 43
     assert [row["id"] for row in rows()] == [1, 40, 42, 43]
 
 
-def test_ids_of_new_tasks_never_go_back(existing: Existing, ada: UserClient) -> None:
+def test_ids_of_new_tasks_never_go_back(source: SourceDatabase, ada: UserClient) -> None:
     for _ in range(3):
         last = ada.task()
         ada("DELETE", f"/api/tasks/{last['id']}")
-    existing.make()
-    existing.add(id=2)
-    assert import_from(existing.url) == (summary(1, 0, 0), "")
+    source.create_table()
+    source.add(id=2)
+    assert import_from(source.url) == (summary(1, 0, 0), "")
     assert ada.task()["id"] == last["id"] + 1
 
 
-def test_a_task_that_is_made_meanwhile_takes_no_id_of_the_rest(existing: Existing, ada: UserClient, rows: Rows) -> None:
-    existing.make()
-    existing.add_many(1, 1500)
-    made = []
+def test_a_task_created_during_an_import_gets_a_new_id(source: SourceDatabase, ada: UserClient, rows: Rows) -> None:
+    source.create_table()
+    source.add_many(1, 1500)
+    ids = []
 
-    def make() -> None:
-        made.append(ada.task()["id"])
+    def create_task() -> None:
+        ids.append(ada.task()["id"])
         connection.close()
 
     def execute(execute: Any, sql: str, *args: Any) -> Any:
-        # Between the sequence and the first batch.
-        if sql.startswith('SELECT "tasks_task"') and not made:
-            thread = threading.Thread(target=make)
+        # After the sequence has moved, before the first batch.
+        if sql.startswith('SELECT "tasks_task"') and not ids:
+            thread = threading.Thread(target=create_task)
             thread.start()
             thread.join()
         return execute(sql, *args)
 
     with connection.execute_wrapper(execute):
-        assert import_from(existing.url) == (summary(1500, 0, 0), "")
-    assert made == [1501]
+        assert import_from(source.url) == (summary(1500, 0, 0), "")
+    assert ids == [1501]
     assert [row["id"] for row in rows()] == [*range(1, 1502)]
 
 
@@ -290,53 +292,53 @@ REFUSED_FROM_SQLITE: dict[str, Case] = {
 }
 
 
-def assert_left(existing: Existing, values: dict[str, Any], reason: str, rows: Rows) -> None:
-    existing.add(id=7)
-    existing.add(**{"id": 8, "title": PRIVATE, **values})
-    existing.add(id=9)
+def assert_skipped(source: SourceDatabase, values: dict[str, Any], reason: str, rows: Rows) -> None:
+    source.add(id=7)
+    source.add(**{"id": 8, "title": PRIVATE, **values})
+    source.add(id=9)
     for done in ("would be imported", "imported"):
         assert rows() == []
-        [line, last], error = import_from(existing.url, *(["--dry-run"] if done != "imported" else []))
+        [line, last], error = import_from(source.url, *(["--dry-run"] if done != "imported" else []))
         assert line.startswith(f"{values.get('id', 8)}: ")
         assert reason in line
         assert PRIVATE not in line
         assert (last, error) == (
-            f"2 {done}, 0 already here, 1 left.",
-            "Some rows were left, each for the reason above.",
+            f"2 {done}, 0 already here, 1 skipped.",
+            "Some rows were skipped; the reasons are listed above.",
         )
     assert [row["id"] for row in rows()] == [7, 9]
 
 
 @pytest.mark.django_db
 @pytest.mark.parametrize(("values", "reason"), REFUSED.values(), ids=REFUSED)
-def test_a_row_that_does_not_fit_is_named_and_left(
-    values: dict[str, Any], reason: str, existing: Existing, rows: Rows
+def test_an_invalid_row_is_reported_and_skipped(
+    values: dict[str, Any], reason: str, source: SourceDatabase, rows: Rows
 ) -> None:
-    existing.make(strict=False)
-    assert_left(existing, values, reason, rows)
+    source.create_table(strict=False)
+    assert_skipped(source, values, reason, rows)
 
 
 @pytest.mark.django_db
 @pytest.mark.postgresql
 @TIMES
 @pytest.mark.parametrize(("values", "reason"), REFUSED_FROM_POSTGRESQL.values(), ids=REFUSED_FROM_POSTGRESQL)
-def test_a_time_that_only_postgresql_has_is_named_and_left(
-    values: dict[str, Any], reason: str, times: str, postgresql: Existing, rows: Rows
+def test_a_time_that_only_postgresql_has_is_reported_and_skipped(
+    values: dict[str, Any], reason: str, times: str, postgresql: SourceDatabase, rows: Rows
 ) -> None:
-    postgresql.make(times=times, strict=False)
-    assert_left(postgresql, values, reason, rows)
+    postgresql.create_table(times=times, strict=False)
+    assert_skipped(postgresql, values, reason, rows)
 
 
 @pytest.mark.django_db
 @pytest.mark.parametrize(("values", "reason"), REFUSED_FROM_SQLITE.values(), ids=REFUSED_FROM_SQLITE)
-def test_a_value_that_only_sqlite_holds_is_named_and_left(
-    values: dict[str, Any], reason: str, sqlite: Existing, rows: Rows
+def test_a_value_that_only_sqlite_stores_is_reported_and_skipped(
+    values: dict[str, Any], reason: str, sqlite: SourceDatabase, rows: Rows
 ) -> None:
-    sqlite.make(strict=False)
-    assert_left(sqlite, values, reason, rows)
+    sqlite.create_table(strict=False)
+    assert_skipped(sqlite, values, reason, rows)
 
 
-# For the fields that Task may have one day
+# Types of fields that a task may have one day
 CONVERTED: dict[str, tuple[Any, Any, Any]] = {
     "date": (models.DateField(name="due_date"), "2026-02-07", date(2026, 2, 7)),
     "date-null": (models.DateField(name="due_date", null=True), None, None),
@@ -360,8 +362,8 @@ def test_a_value_is_converted_by_the_type_of_its_field(field: Any, value: Any, e
         assert convert(field, value) == expected
 
 
-def test_a_text_that_is_not_utf_8_is_named_and_left(sqlite: Existing, rows: Rows) -> None:
-    sqlite.make()
+def test_a_text_that_is_not_utf_8_is_reported_and_skipped(sqlite: SourceDatabase, rows: Rows) -> None:
+    sqlite.create_table()
     sqlite.add(id=7)
     sqlite.add(id=8)
     sqlite.execute("UPDATE task SET title = CAST(x'70ff' AS TEXT) WHERE id = 7")
@@ -373,68 +375,63 @@ def test_a_text_that_is_not_utf_8_is_named_and_left(sqlite: Existing, rows: Rows
 @pytest.mark.parametrize(
     "values", [{"user_id": "bob"}, {"created_at": "2026-02-07 09:30:00.123457"}], ids=["user", "time"]
 )
-def test_an_id_of_another_task_is_named_and_left(values: dict[str, str], existing: Existing, rows: Rows) -> None:
+def test_an_id_of_another_task_is_reported_and_skipped(
+    values: dict[str, str], source: SourceDatabase, rows: Rows
+) -> None:
     Task.objects.create(pk=8, user_id="ada", title="Here", created_at=CREATED)
     before = rows()
-    existing.make()
-    existing.add(id=7)
-    existing.add(id=8, **values)
+    source.create_table()
+    source.add(id=7)
+    source.add(id=8, **values)
     for imported, here in [(1, 0), (0, 1)]:
-        lines, error = import_from(existing.url)
+        lines, error = import_from(source.url)
         assert lines == ["8: its id is taken by another task", *summary(imported, here, 1)]
         assert error
     assert rows()[1:] == before
 
 
-def test_rows_that_do_not_fit_are_found_among_thousands(existing: Existing, rows: Rows) -> None:
-    existing.make(strict=False)
-    existing.add_many(1, 2500)
-    existing.execute("UPDATE task SET title = '' WHERE id IN (1, 500, 501, 999, 1000, 1001, 2500)")
-    existing.execute("UPDATE task SET completed = NULL WHERE id IN (2, 1500)")
-    left = [1, 2, 500, 501, 999, 1000, 1001, 1500, 2500]
-    *lines, last = import_from(existing.url)[0]
-    assert [int(line.partition(":")[0]) for line in lines] == left
+def test_invalid_rows_are_found_among_thousands(source: SourceDatabase, rows: Rows) -> None:
+    source.create_table(strict=False)
+    source.add_many(1, 2500)
+    source.execute("UPDATE task SET title = '' WHERE id IN (1, 500, 501, 999, 1000, 1001, 2500)")
+    source.execute("UPDATE task SET completed = NULL WHERE id IN (2, 1500)")
+    skipped = [1, 2, 500, 501, 999, 1000, 1001, 1500, 2500]
+    *lines, last = import_from(source.url)[0]
+    assert [int(line.partition(":")[0]) for line in lines] == skipped
     assert [last] == summary(2491, 0, 9)
-    assert [row["id"] for row in rows()] == sorted({*range(1, 2501)} - {*left})
-    assert import_from(existing.url)[0][-1:] == summary(0, 2491, 9)
+    assert [row["id"] for row in rows()] == sorted({*range(1, 2501)} - {*skipped})
+    assert import_from(source.url)[0][-1:] == summary(0, 2491, 9)
 
 
-def test_a_dry_run_says_what_would_happen_and_leaves_all_as_it_was(
-    existing: Existing, ada: UserClient, rows: Rows
-) -> None:
+def test_a_dry_run_reports_the_result_and_changes_nothing(source: SourceDatabase, ada: UserClient, rows: Rows) -> None:
     ada.task()
     last = ada.task()["id"]
     before = rows()
-    existing.make()
-    existing.add_many(last, last + 1500)
-    assert import_from(existing.url, "--dry-run") == (
-        [f"{last}: its id is taken by another task", "1500 would be imported, 0 already here, 1 left."],
-        "Some rows were left, each for the reason above.",
+    source.create_table()
+    source.add_many(last, last + 1500)
+    assert import_from(source.url, "--dry-run") == (
+        [f"{last}: its id is taken by another task", "1500 would be imported, 0 already here, 1 skipped."],
+        "Some rows were skipped; the reasons are listed above.",
     )
     assert rows() == before
     assert ada.task()["id"] == last + 1
 
 
-def test_an_empty_table_is_imported(existing: Existing, ada: UserClient) -> None:
-    existing.make()
-    assert import_from(existing.url) == (summary(0, 0, 0), "")
+def test_an_empty_table_is_imported(source: SourceDatabase, ada: UserClient) -> None:
+    source.create_table()
+    assert import_from(source.url) == (summary(0, 0, 0), "")
     assert ada.task()["id"] == 1
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT], ids=["SIGKILL", "SIGINT"])
-def test_ended_halfway_and_run_again_it_comes_to_the_same(
-    how: int, sqlite: Existing, ada: UserClient, rows: Rows
-) -> None:
-    sqlite.make(strict=False)
+def test_an_interrupted_import_can_be_completed(how: int, sqlite: SourceDatabase, ada: UserClient, rows: Rows) -> None:
+    sqlite.create_table(strict=False)
     sqlite.add_many(1, 2000)
-    # Nothing reads the process's output: the reasons for these rows fill the pipe, and the process waits for ever.
+    # The reasons for these rows fill the pipe, which nobody reads, so the process stops there until the signal.
     sqlite.add_many(2001, 5000, title="")
     sqlite.add_many(5001, 7000)
     with start_manage("import_tasks", "--from", sqlite.url, DATABASE_URL=database_url()) as process:
-        deadline = time.monotonic() + 30
-        while Task.objects.count() < 2000:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        wait_until(lambda: Task.objects.count() >= 2000, "two batches are imported")
         process.send_signal(how)
         _, errors = process.communicate(timeout=30)
     assert len(rows()) == 2000
@@ -450,9 +447,9 @@ def test_ended_halfway_and_run_again_it_comes_to_the_same(
     assert ada.task()["id"] == 7001
 
 
-def test_a_batch_is_imported_whole_or_not_at_all(existing: Existing, rows: Rows) -> None:
-    existing.make()
-    existing.add_many(1, 2500)
+def test_a_batch_is_imported_completely_or_not_at_all(source: SourceDatabase, rows: Rows) -> None:
+    source.create_table()
+    source.add_many(1, 2500)
 
     def execute(execute: Any, sql: str, *args: Any) -> Any:
         result = execute(sql, *args)
@@ -461,43 +458,43 @@ def test_a_batch_is_imported_whole_or_not_at_all(existing: Existing, rows: Rows)
         return result
 
     with connection.execute_wrapper(execute):
-        assert import_from(existing.url) == (
+        assert import_from(source.url) == (
             [],
             "Interrupted. Run it again for the rest.",
         )
     assert len(rows()) == 1000
-    assert import_from(existing.url) == (summary(1500, 1000, 0), "")
+    assert import_from(source.url) == (summary(1500, 1000, 0), "")
 
 
-def test_progress_is_shown_on_a_terminal_only(sqlite: Existing, capfd: pytest.CaptureFixture[str]) -> None:
-    sqlite.make(strict=False)
+def test_progress_is_shown_on_a_terminal_only(sqlite: SourceDatabase, capfd: pytest.CaptureFixture[str]) -> None:
+    sqlite.create_table(strict=False)
     sqlite.add_many(1, 1500)
     sqlite.add(id=1501, title="")
     status, shown = manage_on_terminal("import_tasks", "--from", sqlite.url, DATABASE_URL=database_url())
     assert status == 1
     assert "1501/1501" in shown
     lines = [line.strip() for line in shown.replace("\r", "\n").splitlines() if line.strip()]
-    assert lines[-2:] == [*summary(1500, 0, 1), "CommandError: Some rows were left, each for the reason above."]
+    assert lines[-2:] == [*summary(1500, 0, 1), "CommandError: Some rows were skipped; the reasons are listed above."]
     [refused] = [line for line in lines if line.startswith("1501: ")]
     assert "task_title" in refused
-    with pytest.raises(CommandError, match=r"\ASome rows were left, each for the reason above\.\Z"):
+    with pytest.raises(CommandError, match=r"\ASome rows were skipped; the reasons are listed above\.\Z"):
         call_command("import_tasks", "--from", sqlite.url)
     output, errors = capfd.readouterr()
     assert output.splitlines()[-1:] == summary(0, 1500, 1)
     assert "1501" not in errors
 
 
-def test_with_debug_on_no_statement_is_kept(existing: Existing, settings: Any) -> None:
+def test_with_debug_on_no_statement_stays_in_memory(source: SourceDatabase, settings: Any) -> None:
     settings.DEBUG = True
-    existing.make()
-    existing.add_many(1, 3000)
-    assert import_from(existing.url) == (summary(3000, 0, 0), "")
+    source.create_table()
+    source.add_many(1, 3000)
+    assert import_from(source.url) == (summary(3000, 0, 0), "")
     assert connection.queries == []
 
 
 @pytest.mark.postgresql
-def test_from_postgresql_to_sqlite(postgresql: Existing, tmp_path: Path) -> None:
-    postgresql.make()
+def test_from_postgresql_to_sqlite(postgresql: SourceDatabase, tmp_path: Path) -> None:
+    postgresql.create_table()
     postgresql.add_many(1, 1500)
     with default_database(f"sqlite:///{tmp_path / 'todo.sqlite3'}"):
         call_command("migrate", verbosity=0)
@@ -508,8 +505,8 @@ def test_from_postgresql_to_sqlite(postgresql: Existing, tmp_path: Path) -> None
         ]
 
 
-def test_the_source_is_only_read(sqlite: Existing, tmp_path: Path) -> None:
-    sqlite.make()
+def test_the_source_is_only_read(sqlite: SourceDatabase, tmp_path: Path) -> None:
+    sqlite.create_table()
     sqlite.add(id=1)
     [path] = tmp_path.iterdir()
     before = path.read_bytes()
@@ -519,8 +516,8 @@ def test_the_source_is_only_read(sqlite: Existing, tmp_path: Path) -> None:
 
 
 @pytest.mark.postgresql
-def test_all_of_postgresql_is_read_in_one_snapshot(postgresql: Existing) -> None:
-    postgresql.make()
+def test_the_whole_source_is_read_in_one_snapshot(postgresql: SourceDatabase) -> None:
+    postgresql.create_table()
     postgresql.add_many(1, 1500)
 
     def execute(execute: Any, sql: str, *args: Any) -> Any:
@@ -533,90 +530,90 @@ def test_all_of_postgresql_is_read_in_one_snapshot(postgresql: Existing) -> None
 
 
 @pytest.mark.postgresql
-def test_times_are_read_whatever_the_style_of_the_database(postgresql: Existing, rows: Rows) -> None:
-    postgresql.make()
+def test_times_are_read_with_any_datestyle(postgresql: SourceDatabase, rows: Rows) -> None:
+    postgresql.create_table()
     postgresql.add(id=1)
-    postgresql.execute("ALTER DATABASE existing SET datestyle TO 'German'")
+    postgresql.execute("ALTER DATABASE source SET datestyle TO 'German'")
     try:
         assert import_from(postgresql.url) == (summary(1, 0, 0), "")
     finally:
-        postgresql.execute("ALTER DATABASE existing RESET datestyle")
+        postgresql.execute("ALTER DATABASE source RESET datestyle")
     assert [row["created_at"] for row in rows()] == [CREATED]
 
 
 @pytest.mark.parametrize("suffix", ["", "+aiosqlite", "+pysqlite"], ids=["none", "aiosqlite", "pysqlite"])
-def test_a_driver_of_sqlite_may_be_named(suffix: str, sqlite: Existing) -> None:
-    sqlite.make()
+def test_a_driver_of_sqlite_may_be_named(suffix: str, sqlite: SourceDatabase) -> None:
+    sqlite.create_table()
     sqlite.add(id=1)
     assert import_from(sqlite.url.replace("sqlite", f"sqlite{suffix}", 1)) == (summary(1, 0, 0), "")
 
 
 @pytest.mark.postgresql
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql+asyncpg", "postgresql+psycopg2", "postgresql+psycopg"])
-def test_a_driver_of_postgresql_may_be_named(scheme: str, postgresql: Existing) -> None:
-    postgresql.make()
+def test_a_driver_of_postgresql_may_be_named(scheme: str, postgresql: SourceDatabase) -> None:
+    postgresql.create_table()
     postgresql.add(id=1)
     url = postgresql.url.replace("postgresql", scheme, 1)
     assert import_from(f"{url}&ssl=require") == (summary(1, 0, 0), "")
 
 
-def test_the_table_is_found_or_named(existing: Existing) -> None:
-    assert import_from(existing.url) == ([], "Say which --table it is; there are: none.")
-    existing.make("tasks")
-    existing.add("tasks", id=1)
-    assert import_from(existing.url) == (summary(1, 0, 0), "")
-    existing.make("task")
-    existing.make('"it\'s ""Tasks"""')
-    assert import_from(existing.url) == ([], 'Say which --table it is; there are: it\'s "Tasks", task, tasks.')
-    assert import_from(existing.url, "--table", "tasks") == (summary(0, 1, 0), "")
-    assert import_from(existing.url, "--table", 'it\'s "Tasks"') == (summary(0, 0, 0), "")
-    _, error = import_from(existing.url, "--table", "no_such")
+def test_the_table_is_guessed_or_given(source: SourceDatabase) -> None:
+    assert import_from(source.url) == ([], "Say which --table it is; there are: none.")
+    source.create_table("tasks")
+    source.add("tasks", id=1)
+    assert import_from(source.url) == (summary(1, 0, 0), "")
+    source.create_table("task")
+    source.create_table('"it\'s ""Tasks"""')
+    assert import_from(source.url) == ([], 'Say which --table it is; there are: it\'s "Tasks", task, tasks.')
+    assert import_from(source.url, "--table", "tasks") == (summary(0, 1, 0), "")
+    assert import_from(source.url, "--table", 'it\'s "Tasks"') == (summary(0, 0, 0), "")
+    _, error = import_from(source.url, "--table", "no_such")
     assert error.startswith("--from: ")
     assert "no_such" in error
     assert "\n" not in error
 
 
-def test_a_schema_may_be_named(existing: Existing) -> None:
-    schema = {"sqlite": "main", "postgresql": "todo"}[existing.vendor]
-    if existing.vendor == "postgresql":
-        existing.execute("CREATE SCHEMA todo")
-    existing.make(f"{schema}.task")
-    existing.add(f"{schema}.task", id=1)
-    assert import_from(existing.url, "--table", f"{schema}.task") == (summary(1, 0, 0), "")
+def test_a_schema_may_be_named(source: SourceDatabase) -> None:
+    schema = {"sqlite": "main", "postgresql": "todo"}[source.vendor]
+    if source.vendor == "postgresql":
+        source.execute("CREATE SCHEMA todo")
+    source.create_table(f"{schema}.task")
+    source.add(f"{schema}.task", id=1)
+    assert import_from(source.url, "--table", f"{schema}.task") == (summary(1, 0, 0), "")
 
 
-def test_a_table_may_have_any_name(existing: Existing) -> None:
-    existing.make()
-    existing.add(id=1)
-    existing.execute('ALTER TABLE task RENAME TO "100%s ""%(x)s"""')
-    assert import_from(existing.url, "--table", '100%s "%(x)s"') == (summary(1, 0, 0), "")
+def test_a_table_may_have_any_name(source: SourceDatabase) -> None:
+    source.create_table()
+    source.add(id=1)
+    source.execute('ALTER TABLE task RENAME TO "100%s ""%(x)s"""')
+    assert import_from(source.url, "--table", '100%s "%(x)s"') == (summary(1, 0, 0), "")
 
 
-def test_a_name_that_is_not_utf_8_is_one_line(existing: Existing) -> None:
-    output, error = import_from(existing.url, "--table", "\udcff")
+def test_a_table_name_that_is_not_utf_8_is_an_error_of_one_line(source: SourceDatabase) -> None:
+    output, error = import_from(source.url, "--table", "\udcff")
     assert output == []
     assert error.startswith("--from: ")
     assert "\n" not in error
 
 
-def test_the_last_ids_there_are_stay_free(existing: Existing, ada: UserClient, rows: Rows) -> None:
-    existing.execute(DDL[existing.vendor].replace("id SERIAL", "id BIGINT"))
-    existing.add(id=2**62)
-    existing.add(id=2**63 - 1)
-    lines, _ = import_from(existing.url)
+def test_ids_above_the_limit_are_not_imported(source: SourceDatabase, ada: UserClient, rows: Rows) -> None:
+    source.execute(DDL[source.vendor].replace("id SERIAL", "id BIGINT"))
+    source.add(id=2**62)
+    source.add(id=2**63 - 1)
+    lines, _ = import_from(source.url)
     assert lines == ["9223372036854775807: id is not a whole number from 1 to 4611686018427387904", *summary(1, 0, 1)]
     assert ada.task()["id"] == 2**62 + 1
     assert [row["id"] for row in rows()] == [2**62, 2**62 + 1]
 
 
 def test_without_a_column_each_task_gets_the_default(
-    existing: Existing, rows: Rows, capsys: pytest.CaptureFixture[str]
+    source: SourceDatabase, rows: Rows, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    existing.make()
-    existing.add(id=1, completed=True, description="Not there any more")
-    existing.execute("ALTER TABLE task DROP COLUMN completed")
-    existing.execute("ALTER TABLE task DROP COLUMN description")
-    assert import_from(existing.url) == (summary(1, 0, 0), "")
+    source.create_table()
+    source.add(id=1, completed=True, description="Not there any more")
+    source.execute("ALTER TABLE task DROP COLUMN completed")
+    source.execute("ALTER TABLE task DROP COLUMN description")
+    assert import_from(source.url) == (summary(1, 0, 0), "")
     [line] = capsys.readouterr().err.splitlines()
     assert line.startswith('"task" has no ')
     assert line.endswith(": each task gets the default.")
@@ -626,37 +623,35 @@ def test_without_a_column_each_task_gets_the_default(
     assert (row["completed"], row["description"]) == (False, None)
 
 
-def test_missing_columns_without_a_default_are_named(existing: Existing, rows: Rows) -> None:
-    existing.execute("CREATE TABLE task (id INTEGER, user_id TEXT, title TEXT)")
-    assert import_from(existing.url) == ([], '"task" has no created_at, updated_at.')
-    existing.execute("DROP TABLE task")
-    existing.execute("CREATE TABLE task (completed BOOLEAN)")
-    assert import_from(existing.url) == ([], '"task" has no created_at, id, title, updated_at, user_id.')
+def test_missing_columns_without_a_default_are_named(source: SourceDatabase, rows: Rows) -> None:
+    source.execute("CREATE TABLE task (id INTEGER, user_id TEXT, title TEXT)")
+    assert import_from(source.url) == ([], '"task" has no created_at, updated_at.')
+    source.execute("DROP TABLE task")
+    source.execute("CREATE TABLE task (completed BOOLEAN)")
+    assert import_from(source.url) == ([], '"task" has no created_at, id, title, updated_at, user_id.')
     assert rows() == []
 
 
 @pytest.mark.parametrize("kind", ["VARCHAR", pytest.param("UUID", marks=pytest.mark.postgresql)])
-def test_ids_that_are_no_numbers_are_refused(kind: str, existing: Existing) -> None:
-    existing.execute(DDL[existing.vendor].replace("id SERIAL", f"id {kind}").replace("id INTEGER", f"id {kind}"))
-    existing.add(id="6f9619ff-8b86-d011-b42d-00c04fc964ff")
-    assert import_from(existing.url) == ([], '"task" has ids that are no whole numbers.')
+def test_ids_that_are_not_numbers_are_refused(kind: str, source: SourceDatabase) -> None:
+    source.execute(DDL[source.vendor].replace("id SERIAL", f"id {kind}").replace("id INTEGER", f"id {kind}"))
+    source.add(id="6f9619ff-8b86-d011-b42d-00c04fc964ff")
+    assert import_from(source.url) == ([], '"task" has ids that are not whole numbers.')
 
 
-def test_rows_without_an_id_are_not_passed_over_in_silence(existing: Existing, rows: Rows) -> None:
-    existing.execute(
-        DDL[existing.vendor].replace("id SERIAL NOT NULL", "id INTEGER").replace("PRIMARY KEY (id)", "x INT")
-    )
-    existing.execute("CREATE TABLE tasks AS SELECT * FROM task")
-    existing.execute("DROP TABLE task")
-    existing.add("tasks", id=None)
-    existing.add("tasks", id=1)
-    assert import_from(existing.url) == (
+def test_rows_without_an_id_are_reported(source: SourceDatabase, rows: Rows) -> None:
+    source.execute(DDL[source.vendor].replace("id SERIAL NOT NULL", "id INTEGER").replace("PRIMARY KEY (id)", "x INT"))
+    source.execute("CREATE TABLE tasks AS SELECT * FROM task")
+    source.execute("DROP TABLE task")
+    source.add("tasks", id=None)
+    source.add("tasks", id=1)
+    assert import_from(source.url) == (
         summary(1, 0, 0),
-        "1 of 2 rows were read: ids are missing or shared, or the table changed meanwhile.",
+        "Only 1 of 2 rows were read: ids are missing or not unique, or the table changed during the import.",
     )
 
 
-def test_the_own_table_is_refused(ada: UserClient, rows: Rows) -> None:
+def test_this_backends_own_table_is_refused(ada: UserClient, rows: Rows) -> None:
     ada.task()
     before = rows()
     assert import_from(database_url(), "--table", "tasks_task") == ([], '"tasks_task" is this backend\'s own table.')
@@ -677,7 +672,7 @@ def test_the_table_may_be_in_the_same_database(rows: Rows) -> None:
     assert [row["id"] for row in rows()] == [5]
 
 
-# With {port} for one at which nothing listens, and {folder} for one that exists
+# `{port}` becomes a port on which nothing listens, `{folder}` a folder.
 UNREADABLE = {
     "empty": "",
     "word": "x",
@@ -713,7 +708,7 @@ UNREADABLE = {
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("url", UNREADABLE.values(), ids=UNREADABLE)
-def test_a_source_that_cannot_be_read_is_one_line_without_the_password(url: str, tmp_path: Path) -> None:
+def test_an_unreadable_source_is_an_error_of_one_line_without_the_password(url: str, tmp_path: Path) -> None:
     (tmp_path / "text.db").write_text("This is not a database." * 100)
     output, error = import_from(url.format(port=free_port(), folder=tmp_path))
     assert output == []
@@ -723,8 +718,8 @@ def test_a_source_that_cannot_be_read_is_one_line_without_the_password(url: str,
     assert [path.name for path in tmp_path.iterdir()] == ["text.db"]
 
 
-def test_a_database_that_cannot_be_used_is_one_line_without_the_password(sqlite: Existing) -> None:
-    sqlite.make()
+def test_an_unusable_database_is_an_error_of_one_line_without_the_password(sqlite: SourceDatabase) -> None:
+    sqlite.create_table()
     url = f"postgresql://todo:private-password@127.0.0.1:{free_port()}/todo"
     result = manage("import_tasks", "--from", sqlite.url, DATABASE_URL=url)
     assert (result.returncode, result.stdout) == (1, "")

@@ -14,8 +14,8 @@ BATCH_SIZE = 1000
 
 class Command(BaseCommand):
     help = (
-        "Deletes all tasks of a user who has left Better Auth. A token that is still valid can create tasks meanwhile: "
-        "run it again once the last one has expired."
+        "Deletes all tasks of a user who has left Better Auth. A token that is still valid can create new tasks: run "
+        "the command again when the user's last token has expired."
     )
     # Warnings about settings would bury the question.
     requires_system_checks: list[str] = []
@@ -39,13 +39,13 @@ class Command(BaseCommand):
         if not yes and not confirmed():
             raise CommandError("Nothing was deleted.")
         delete_in_batches(tasks, count)
-        self.stdout.write("All are gone.")
+        self.stdout.write("All were deleted.")
 
 
 def confirmed() -> bool:
     """Asks on the terminal whether to delete. Raises `CommandError` if there is no terminal."""
     if not sys.stdin.isatty():
-        raise CommandError("There is no terminal to ask on: say --yes to delete them.")
+        raise CommandError("There is no terminal to ask on. Use --yes to delete the tasks.")
     try:
         return input("Delete them? [y/N] ").lower() in ("y", "yes")
     except (EOFError, KeyboardInterrupt):
@@ -55,9 +55,9 @@ def confirmed() -> bool:
 
 
 def delete_in_batches(tasks: QuerySet[Task], count: int) -> None:
-    """Deletes all of the tasks, in transactions that each hold their locks for a short time."""
+    """Deletes the tasks in batches, because a short transaction holds its locks for a short time."""
     with tqdm(total=count, unit="task", disable=None) as progress:
-        # A batch can delete nothing while tasks remain: another process may have deleted the same ones first.
+        # A batch that deletes nothing is not the end: another process may have deleted its tasks first.
         while tasks.exists():
             batch = tasks.filter(pk__in=tasks.values("pk")[:BATCH_SIZE])
             deleted, _ = batch.delete()

@@ -12,11 +12,11 @@ from tasks.management.errors import first_line, one_line_errors
 from tasks.management.source import FIELDS, Row, Source, connect
 from tasks.models import Task
 
-# New tasks get ids above the imported ones, so leave them as many again.
-HIGHEST_ID = 2**62
-# What a value of a field is, by the field's type
-KINDS = {
-    "BigAutoField": f"a whole number from 1 to {HIGHEST_ID}",
+# New tasks get ids above the imported ones, so half of all ids stay free for them.
+MAX_IMPORTED_ID = 2**62
+# For error messages: what a valid value is, by the type of the field
+DESCRIPTIONS = {
+    "BigAutoField": f"a whole number from 1 to {MAX_IMPORTED_ID}",
     "BooleanField": "true or false",
     "DateTimeField": "a time",
     "TextField": "text",
@@ -29,17 +29,21 @@ Rejection = tuple[int, str]
 class Command(BaseCommand):
     help = (
         "Imports the tasks of another backend, such as one on FastAPI and SQLModel, with their ids and times. Tasks "
-        "that are here stay as they are: run it again after an interruption, or to import new rows. A task that was "
-        "deleted here is imported again if the other backend still has it."
+        "that exist here are not changed, so the command can be run again after an interruption, or for new rows. A "
+        "task that was deleted here is imported again if the other backend still has it."
     )
-    # Warnings about settings would bury the rows that are left.
+    # Warnings about settings would bury the list of skipped rows.
     requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
-            "--from", dest="url", metavar="URL", required=True, help="its database: postgresql://… or sqlite:///…"
+            "--from",
+            dest="url",
+            metavar="URL",
+            required=True,
+            help="the other backend's database: postgresql://… or sqlite:///…",
         )
-        parser.add_argument("--table", metavar="NAME", help="its table, or schema.table; by default task or tasks")
+        parser.add_argument("--table", metavar="NAME", help="the table, or schema.table; default: task or tasks")
         parser.add_argument("--dry-run", action="store_true", help="insert each batch of rows and roll it back")
 
     def handle(self, *args: Any, url: str, table: str | None, dry_run: bool, **options: Any) -> None:
@@ -47,48 +51,49 @@ class Command(BaseCommand):
             self.import_from(Source(source_connection, table), dry_run=dry_run)
 
     def import_from(self, source: Source, *, dry_run: bool) -> None:
-        read = imported = left = 0
+        read = imported = skipped = 0
         if source.missing:
             columns = ", ".join(source.missing)
             self.stderr.write(f"{source.table} has no {columns}: each task gets the default.", self.style.WARNING)
         if not dry_run:
-            advance_sequence(source.highest_id_up_to(HIGHEST_ID))
+            advance_sequence(source.highest_id_up_to(MAX_IMPORTED_ID))
         with tqdm(total=source.count, unit="task", disable=None) as progress:
             for rows in source.batches():
                 new, rejections = import_batch(rows, dry_run=dry_run)
-                read, imported, left = read + len(rows), imported + new, left + len(rejections)
+                read, imported, skipped = read + len(rows), imported + new, skipped + len(rejections)
                 self.report(rejections)
                 progress.update(len(rows))
-                # With DEBUG on, Django keeps every statement in memory.
+                # With DEBUG, Django keeps every statement in memory.
                 reset_queries()
         done = "would be imported" if dry_run else "imported"
-        self.stdout.write(f"{imported} {done}, {read - imported - left} already here, {left} left.")
+        self.stdout.write(f"{imported} {done}, {read - imported - skipped} already here, {skipped} skipped.")
         self.stdout.flush()
         if read != source.count:
             raise CommandError(
-                f"{read} of {source.count} rows were read: ids are missing or shared, or the table changed meanwhile."
+                f"Only {read} of {source.count} rows were read: ids are missing or not unique, or the table changed "
+                "during the import."
             )
-        if left:
-            raise CommandError("Some rows were left, each for the reason above.")
+        if skipped:
+            raise CommandError("Some rows were skipped; the reasons are listed above.")
 
     def report(self, rejections: list[Rejection]) -> None:
         with tqdm.external_write_mode():
             for pk, reason in sorted(rejections):
                 self.stdout.write(f"{pk}: {reason}")
-            # The progress bar, on standard error, comes back after these lines.
+            # tqdm draws the progress bar again on standard error, so these lines must be out before.
             self.stdout.flush()
 
 
 def advance_sequence(highest_id: int) -> None:
-    """Gives new tasks ids above `highest_id`, also while the import runs."""
+    """Moves the sequence of ids to `highest_id` at least, so that tasks created during the import get other ids."""
     with transaction.atomic(), connection.cursor() as cursor:
         if connection.vendor == "sqlite":
             cursor.execute("UPDATE sqlite_sequence SET seq = MAX(seq, %s) WHERE name = 'tasks_task'", [highest_id])
-            # SQLite adds the table's row with its first task.
+            # SQLite adds this row with the table's first task.
             if not cursor.rowcount:
                 cursor.execute("INSERT INTO sqlite_sequence VALUES ('tasks_task', %s)", [highest_id])
             return
-        # Keep inserts out until the end, or setval() could set the sequence back behind one of them.
+        # No insert may run between the SELECT and setval(), or the sequence could move back behind its id.
         cursor.execute("SET LOCAL lock_timeout TO '3s'; LOCK TABLE tasks_task IN SHARE ROW EXCLUSIVE MODE")
         cursor.execute("SELECT pg_get_serial_sequence('tasks_task', 'id')")
         [sequence] = cursor.fetchone()
@@ -99,13 +104,13 @@ def advance_sequence(highest_id: int) -> None:
 
 
 def import_batch(rows: list[Row], *, dry_run: bool) -> tuple[int, list[Rejection]]:
-    """Imports the rows that are not here. Returns how many those are, and the rows that cannot be imported."""
+    """Imports the rows that this backend does not have. Returns their number, and the rows that were rejected."""
     tasks, rejections = read_tasks(rows)
-    here = Task.objects.in_bulk([task.pk for task in tasks])
+    existing = Task.objects.in_bulk([task.pk for task in tasks])
     for task in tasks:
-        if task.pk in here and not is_same(task, here[task.pk]):
+        if task.pk in existing and not is_same_task(task, existing[task.pk]):
             rejections.append((task.pk, "its id is taken by another task"))
-    new = [task for task in tasks if task.pk not in here]
+    new = [task for task in tasks if task.pk not in existing]
     refused = insert(new, dry_run=dry_run)
     return len(new) - len(refused), rejections + refused
 
@@ -124,27 +129,27 @@ def convert(field: "models.Field[Any, Any]", value: Any) -> Any:
     """Returns the value as the field's type. Raises `ValueError` with a reason that does not quote the value."""
     try:
         converted = field.to_python(value)
-        # to_python() makes text of any value, and 1 of 1.5.
-        fits = isinstance(value, str) or converted == value
+        # to_python() turns every value into text, and 1.5 into 1.
+        valid = isinstance(value, str) or converted == value
         if converted is None:
-            fits = field.null
+            valid = field.null
         elif field.primary_key:
-            fits = fits and 1 <= converted <= HIGHEST_ID
+            valid = valid and 1 <= converted <= MAX_IMPORTED_ID
         elif isinstance(converted, str):
             # Fails for text that was not UTF-8.
             converted.encode()
         elif isinstance(converted, datetime):
             converted = (converted if converted.tzinfo else converted.replace(tzinfo=UTC)).astimezone(UTC)
     except (ValidationError, TypeError, ValueError, OverflowError):
-        fits = False
-    if not fits:
-        raise ValueError(f"{field.name} is not {KINDS.get(field.get_internal_type(), 'valid')}")
+        valid = False
+    if not valid:
+        raise ValueError(f"{field.name} is not {DESCRIPTIONS.get(field.get_internal_type(), 'valid')}")
     return converted
 
 
-def is_same(task: Task, here: Task) -> bool:
-    """Compares what never changes; everything else may have been changed here since."""
-    return (task.user_id, task.created_at) == (here.user_id, here.created_at)
+def is_same_task(task: Task, existing: Task) -> bool:
+    """Compares the two fields that never change. The others may have been changed here."""
+    return (task.user_id, task.created_at) == (existing.user_id, existing.created_at)
 
 
 def insert(tasks: list[Task], *, dry_run: bool) -> list[Rejection]:
