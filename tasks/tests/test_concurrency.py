@@ -1,4 +1,4 @@
-"""Requests at the same time, from threads with a connection each."""
+"""Concurrent requests, from threads with a connection each."""
 
 import threading
 from collections.abc import Callable
@@ -12,11 +12,11 @@ from testing.client import Response, Rows, UserClient
 
 pytestmark = [pytest.mark.postgresql, pytest.mark.django_db(transaction=True)]
 
-# Enough: each of three operations made of two statements was found in three runs of three.
+# With ten rounds, each of three operations that were split into two statements failed in each of three runs.
 ROUNDS = 10
 
 
-def at_once(client: Callable[..., Response], *requests: tuple[Any, ...]) -> list[Response]:
+def concurrently(client: Callable[..., Response], *requests: tuple[Any, ...]) -> list[Response]:
     """The answers to the requests, sent from threads that start together."""
     barrier = threading.Barrier(len(requests))
 
@@ -34,12 +34,12 @@ def at_once(client: Callable[..., Response], *requests: tuple[Any, ...]) -> list
 
 @pytest.mark.requirement("FR-013")
 @pytest.mark.parametrize("round_number", range(ROUNDS))
-def test_fifty_toggles_at_once_lose_none(round_number: int, ada: UserClient, rows: Rows) -> None:
+def test_no_concurrent_toggle_is_lost(round_number: int, ada: UserClient, rows: Rows) -> None:
     task = ada.task(completed=bool(round_number % 2))
     path = f"/api/tasks/{task['id']}/complete"
-    # An even number would leave the task as it was even if all of them were lost.
+    # An even number of toggles would leave the task as it was, even if all of them were lost.
     count = 50 if round_number % 3 else 51
-    answers = at_once(ada, *[("PATCH", path)] * count)
+    answers = concurrently(ada, *[("PATCH", path)] * count)
     assert [answer.status_code for answer in answers] == [200] * count
     flipped = [answer.json()["completed"] for answer in answers]
     assert abs(flipped.count(True) - flipped.count(False)) == count % 2
@@ -48,11 +48,11 @@ def test_fifty_toggles_at_once_lose_none(round_number: int, ada: UserClient, row
 
 @pytest.mark.requirement("FR-004")
 @pytest.mark.parametrize("method", ["PUT", "PATCH"])
-def test_a_title_and_a_toggle_at_once_are_both_kept(method: str, ada: UserClient, rows: Rows) -> None:
+def test_a_concurrent_update_and_toggle_are_both_kept(method: str, ada: UserClient, rows: Rows) -> None:
     for _ in range(ROUNDS):
         task = ada.task(title="old")
         path = f"/api/tasks/{task['id']}"
-        answers = at_once(ada, (method, path, {"title": "new"}), ("PATCH", f"{path}/complete"))
+        answers = concurrently(ada, (method, path, {"title": "new"}), ("PATCH", f"{path}/complete"))
         assert [answer.status_code for answer in answers] == [200, 200]
         row = rows()[-1]
         assert (row["id"], row["title"], row["completed"]) == (task["id"], "new", True)
@@ -65,40 +65,40 @@ def test_an_update_that_races_a_delete_never_brings_the_task_back(
     for _ in range(ROUNDS):
         task = ada.task()
         path = f"/api/tasks/{task['id']}"
-        updated, deleted = at_once(ada, ("PATCH", path, body), ("DELETE", path))
+        updated, deleted = concurrently(ada, ("PATCH", path, body), ("DELETE", path))
         assert deleted.status_code == 204
         assert updated.status_code in (200, 404)
         assert rows() == []
 
 
-def test_of_deletes_at_once_one_finds_the_task(ada: UserClient, rows: Rows) -> None:
+def test_only_one_of_four_concurrent_deletes_finds_the_task(ada: UserClient, rows: Rows) -> None:
     for _ in range(ROUNDS):
         path = f"/api/tasks/{ada.task()['id']}"
-        answers = at_once(ada, *[("DELETE", path)] * 4)
+        answers = concurrently(ada, *[("DELETE", path)] * 4)
         assert sorted(answer.status_code for answer in answers) == [204, 404, 404, 404]
         assert rows() == []
 
 
-def test_one_key_from_eight_threads_at_once_makes_one_task(ada: UserClient, rows: Rows) -> None:
+def test_concurrent_creates_with_one_key_create_one_task(ada: UserClient, rows: Rows) -> None:
     def create(key: str) -> Response:
         return ada("POST", "/api/tasks", {"title": "x"}, **{"Idempotency-Key": key})
 
     for number in range(ROUNDS):
-        answers = at_once(create, *[(f"key-{number}",)] * 8)
+        answers = concurrently(create, *[(f"key-{number}",)] * 8)
         assert [answer.status_code for answer in answers] == [201] * 8
         assert len({answer.content for answer in answers}) == 1
     assert len(rows()) == ROUNDS
 
 
-def test_a_repetition_that_races_a_delete_is_the_old_task_or_a_new_one(ada: UserClient, rows: Rows) -> None:
+def test_a_repeated_create_that_races_a_delete_returns_the_old_task_or_a_new_one(ada: UserClient, rows: Rows) -> None:
     for number in range(ROUNDS):
         key = {"Idempotency-Key": f"key-{number}"}
         before = ada("POST", "/api/tasks", {"title": "x"}, **key).json()
 
-        def ask(method: str, path: str, key: dict[str, str] = key) -> Response:
+        def send(method: str, path: str, key: dict[str, str] = key) -> Response:
             return ada(method, path, {"title": "x"}, **key)
 
-        repeated, deleted = at_once(ask, ("POST", "/api/tasks"), ("DELETE", f"/api/tasks/{before['id']}"))
+        repeated, deleted = concurrently(send, ("POST", "/api/tasks"), ("DELETE", f"/api/tasks/{before['id']}"))
         assert (repeated.status_code, deleted.status_code) == (201, 204)
         left = [row["id"] for row in rows() if row["idempotency_key"] == f"key-{number}"]
         assert left == ([] if repeated.json()["id"] == before["id"] else [repeated.json()["id"]])

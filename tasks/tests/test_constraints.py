@@ -1,4 +1,4 @@
-"""What the database refuses by itself, whoever writes."""
+"""The constraints of the database, without the API."""
 
 from typing import Any
 
@@ -26,10 +26,12 @@ REFUSED: list[tuple[str, dict[str, Any]]] = [
 
 @pytest.mark.requirement("FR-002")
 @pytest.mark.parametrize(("constraint", "values"), REFUSED)
-def test_a_named_constraint_refuses(constraint: str, values: dict[str, Any], ada: UserClient, rows: Rows) -> None:
+def test_a_named_constraint_refuses_a_value(
+    constraint: str, values: dict[str, Any], ada: UserClient, rows: Rows
+) -> None:
     task = ada.task()
     before = rows()
-    # PostgreSQL's own text, or its driver, refuses NUL before any constraint is asked.
+    # PostgreSQL or its driver refuses NUL before it checks a constraint.
     postgresql_nul = constraint == "task_no_nul" and connection.vendor == "postgresql"
     error, message = (DataError, "NUL") if postgresql_nul else (IntegrityError, constraint)
     with pytest.raises(error, match=message), transaction.atomic():
@@ -67,7 +69,7 @@ def test_completed_is_true_or_false(ada: UserClient) -> None:
         {"title": "\u200b"},
     ],
 )
-def test_what_the_api_takes_the_database_takes(values: dict[str, Any], rows: Rows) -> None:
+def test_the_database_accepts_the_values_that_the_api_accepts(values: dict[str, Any], rows: Rows) -> None:
     Task.objects.create(**{**GOOD, **values})
     [row] = rows()
     assert row == {**row, **GOOD, **values}
@@ -93,7 +95,7 @@ def test_the_constraints_and_the_index_have_their_names() -> None:
 
 def test_a_users_list_is_read_from_the_index_without_sorting() -> None:
     if connection.vendor == "postgresql":
-        # PostgreSQL would rather read an empty table whole.
+        # PostgreSQL prefers to read an empty table whole.
         with connection.cursor() as cursor:
             cursor.execute("SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off")
     plan = Task.objects.for_user("ada").explain()
@@ -102,5 +104,5 @@ def test_a_users_list_is_read_from_the_index_without_sorting() -> None:
     assert "TEMP B-TREE" not in plan
 
 
-def test_a_task_in_a_log_or_a_shell_is_its_id_and_nothing_private() -> None:
+def test_a_task_as_text_is_its_id_only() -> None:
     assert str(Task(pk=7, user_id="ada", title="private")) == "Task 7"

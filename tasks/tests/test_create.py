@@ -18,7 +18,7 @@ SURROGATE = "Surrogate characters are not allowed: U+D800."
 
 
 @pytest.mark.requirement("FR-002", "FR-009")
-def test_a_task_is_made_and_shown_as_it_is_in_the_database(ada: UserClient, rows: Rows) -> None:
+def test_a_created_task_is_answered_as_it_is_stored(ada: UserClient, rows: Rows) -> None:
     before = datetime.now(UTC) - timedelta(seconds=1)
     response = ada("POST", "/api/tasks", {"title": "Buy milk", "description": "2 %", "completed": True})
     assert response.status_code == 201
@@ -77,7 +77,7 @@ TITLES = {
 
 @pytest.mark.requirement("FR-002")
 @pytest.mark.parametrize(("sent", "kept"), TITLES.values(), ids=TITLES.keys())
-def test_a_title_that_fits_is_kept_trimmed(sent: str, kept: str, ada: UserClient, rows: Rows) -> None:
+def test_a_valid_title_is_stored_trimmed(sent: str, kept: str, ada: UserClient, rows: Rows) -> None:
     assert ada.task(title=sent)["title"] == kept
     assert [row["title"] for row in rows()] == [kept]
 
@@ -87,7 +87,7 @@ DESCRIPTIONS = [None, "", " ", "x" * 1000, "😀" * 1000, "  kept\r\nas sent\t",
 
 @pytest.mark.requirement("FR-002")
 @pytest.mark.parametrize("description", DESCRIPTIONS)
-def test_a_description_is_kept_as_sent(description: str | None, ada: UserClient, rows: Rows) -> None:
+def test_a_description_is_stored_as_sent(description: str | None, ada: UserClient, rows: Rows) -> None:
     assert ada.task(description=description)["description"] == description
     assert [row["description"] for row in rows()] == [description]
 
@@ -139,7 +139,7 @@ REFUSED: dict[str, tuple[Any, dict[str, str]]] = {
 
 @pytest.mark.requirement("FR-002", "FR-008", "SC-006")
 @pytest.mark.parametrize(("body", "errors"), REFUSED.values(), ids=REFUSED.keys())
-def test_what_does_not_fit_is_422_under_every_offending_field_and_reaches_no_table(
+def test_invalid_fields_are_422_with_a_message_each_and_without_a_query(
     body: Any, errors: dict[str, str], ada: UserClient, rows: Rows, django_assert_num_queries: Any
 ) -> None:
     with django_assert_num_queries(0):
@@ -171,27 +171,27 @@ def test_read_only_and_unknown_fields_are_ignored(ada: UserClient, rows: Rows) -
     assert row["created_at"].year > 2000
 
 
-def test_of_duplicate_keys_the_last_counts(ada: UserClient, rows: Rows) -> None:
+def test_the_last_of_duplicate_keys_counts(ada: UserClient, rows: Rows) -> None:
     response = ada("POST", "/api/tasks", raw=b'{"title": 5, "title": "first", "title": "last"}')
     assert response.status_code == 201
     assert [row["title"] for row in rows()] == ["last"]
 
 
-def test_each_task_gets_an_id_of_its_own(ada: UserClient, bob: UserClient) -> None:
+def test_each_task_gets_a_higher_id(ada: UserClient, bob: UserClient) -> None:
     first, second, third = ada.task()["id"], bob.task()["id"], ada.task()["id"]
     assert first < second < third
 
 
-def test_an_id_is_not_given_again(ada: UserClient) -> None:
+def test_the_id_of_a_deleted_task_is_not_given_again(ada: UserClient) -> None:
     first = ada.task()["id"]
     ada("DELETE", f"/api/tasks/{first}")
     assert ada.task()["id"] > first
 
 
-def test_a_task_is_made_in_one_statement(ada: UserClient, django_assert_num_queries: Any) -> None:
+def test_a_create_is_one_statement(ada: UserClient, django_assert_num_queries: Any) -> None:
     with django_assert_num_queries(1):
         ada.task()
 
 
-def test_white_space_is_what_python_strips() -> None:
+def test_white_space_has_the_characters_that_python_strips() -> None:
     assert set(WHITE_SPACE) == {character for character in map(chr, range(0x110000)) if character.isspace()}

@@ -8,7 +8,7 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.mark.requirement("FR-005", "FR-009")
-def test_the_task_is_gone_and_no_other(ada: UserClient, bob: UserClient, rows: Rows) -> None:
+def test_a_delete_deletes_one_task_only(ada: UserClient, bob: UserClient, rows: Rows) -> None:
     ada.task()
     task = ada.task()
     bob.task()
@@ -19,7 +19,7 @@ def test_the_task_is_gone_and_no_other(ada: UserClient, bob: UserClient, rows: R
 
 
 @pytest.mark.requirement("FR-005")
-def test_a_second_time_it_is_not_found(ada: UserClient) -> None:
+def test_a_deleted_task_is_not_found(ada: UserClient) -> None:
     task = ada.task()
     ada("DELETE", f"/api/tasks/{task['id']}")
     for method in ["DELETE", "GET", "PATCH"]:
@@ -29,7 +29,7 @@ def test_a_second_time_it_is_not_found(ada: UserClient) -> None:
 
 @pytest.mark.requirement("FR-005")
 @pytest.mark.parametrize("path", ["/api/tasks", "/api/tasks/", "/api/ada/tasks", "/api", "/api/"])
-def test_nothing_deletes_more_than_one_task(path: str, ada: UserClient, rows: Rows) -> None:
+def test_no_path_deletes_more_than_one_task(path: str, ada: UserClient, rows: Rows) -> None:
     ada.task()
     ada.task()
     before = rows()

@@ -1,4 +1,4 @@
-"""A request leaves nothing to the garbage collector, so a body or a long list is freed at once."""
+"""A request leaves nothing to the garbage collector, so a body or a long list is freed immediately."""
 
 import gc
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def collector() -> Iterator[None]:
-    """The garbage collector, which runs only when a test calls it."""
+    """Stops automatic garbage collection: it runs only when the test calls it."""
     gc.disable()
     yield
     gc.enable()
@@ -37,19 +37,19 @@ def collector() -> Iterator[None]:
         ("DELETE", "/api/tasks", b"", 405),
     ],
 )
-def test_a_request_leaves_nothing_to_the_collector(
+def test_a_request_leaves_nothing_to_the_garbage_collector(
     method: str, path: str, body: bytes, status: int, ada: UserClient, collector: None
 ) -> None:
     handler = WSGIHandler()
     handler.load_middleware()
-    answers = []
+    statuses = []
     # The first request may import modules and fill caches.
     for _ in range(2):
-        where = path.format(ada.task()["id"])
+        url = path.format(ada.task()["id"])
         headers = {"Authorization": f"Bearer {ada.token}"}
-        request = RequestFactory().generic(method, where, body, "application/json", headers=headers)
+        request = RequestFactory().generic(method, url, body, "application/json", headers=headers)
         gc.collect()
-        answers.append(handler.get_response(request).status_code)
+        statuses.append(handler.get_response(request).status_code)
         del request
-        found = gc.collect()
-    assert (answers, found) == ([status, status], 0)
+        collected = gc.collect()
+    assert (statuses, collected) == ([status, status], 0)

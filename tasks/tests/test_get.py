@@ -22,7 +22,7 @@ def test_query_parameters_are_ignored(ada: UserClient) -> None:
     assert ada("GET", f"/api/tasks/{task['id']}?status=pending&status=x").json() == task
 
 
-def test_an_empty_body_that_says_it_is_json_is_no_body(ada: UserClient) -> None:
+def test_an_empty_json_body_counts_as_no_body(ada: UserClient) -> None:
     task = ada.task()
     response = ada("GET", f"/api/tasks/{task['id']}", **{"Content-Type": "application/json", "Content-Length": "0"})
     assert response.json() == task
@@ -31,7 +31,7 @@ def test_an_empty_body_that_says_it_is_json_is_no_body(ada: UserClient) -> None:
 @pytest.mark.requirement("FR-006", "SC-003")
 @pytest.mark.parametrize("suffix", ["", "/complete"])
 @pytest.mark.parametrize("method", METHODS)
-def test_a_task_of_another_user_is_not_found_and_stays(
+def test_a_task_of_another_user_is_not_found_and_not_changed(
     method: str, suffix: str, ada: UserClient, bob: UserClient, rows: Rows
 ) -> None:
     task = ada.task()
@@ -75,7 +75,7 @@ NOT_AN_ID = [
 
 @pytest.mark.parametrize("suffix", ["", "/", "/complete", "/complete/"])
 @pytest.mark.parametrize("task_id", NOT_AN_ID)
-def test_what_is_no_id_is_not_found_on_every_method_whoever_asks(
+def test_an_invalid_id_is_404_on_every_method_with_or_without_a_token(
     task_id: str, suffix: str, ada: UserClient, django_assert_num_queries: Any
 ) -> None:
     with django_assert_num_queries(0):
@@ -88,7 +88,7 @@ def test_what_is_no_id_is_not_found_on_every_method_whoever_asks(
                 assert response.content == b'{"detail":"Not found."}'
 
 
-def test_the_largest_id_is_a_task_that_there_is_not(ada: UserClient) -> None:
+def test_the_largest_id_is_not_found(ada: UserClient) -> None:
     assert ada("GET", "/api/tasks/9223372036854775807").content == b'{"detail":"Not found."}'
 
 

@@ -94,7 +94,7 @@ def test_a_new_task_has_the_bytes_of_the_serializer(ada: UserClient) -> None:
 
 
 @pytest.mark.postgresql
-def test_a_backslash_in_a_text_of_sql_may_mean_something_else(ada: UserClient) -> None:
+def test_a_backslash_is_kept_with_standard_conforming_strings_off(ada: UserClient) -> None:
     with connection.cursor() as cursor:
         cursor.execute("SET LOCAL standard_conforming_strings TO off")
     task = ada.task(title="\\'%s")

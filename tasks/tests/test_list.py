@@ -13,13 +13,13 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture
 def tasks(ada: UserClient, bob: UserClient) -> list[dict[str, Any]]:
     bob.task(title="bob's", completed=True)
-    made = [ada.task(title="first"), ada.task(title="second", completed=True), ada.task(title="third")]
+    created = [ada.task(title="first"), ada.task(title="second", completed=True), ada.task(title="third")]
     bob.task(title="bob's")
-    return made
+    return created
 
 
 @pytest.mark.requirement("FR-003", "SC-003")
-def test_the_users_tasks_newest_first_in_a_bare_array(ada: UserClient, tasks: list[Any]) -> None:
+def test_a_list_is_a_bare_array_of_the_users_tasks_newest_first(ada: UserClient, tasks: list[Any]) -> None:
     response = ada("GET", "/api/tasks")
     assert response.status_code == 200
     assert response.json() == tasks[::-1]
@@ -30,14 +30,14 @@ def test_a_user_without_tasks_gets_an_empty_array(tasks: list[Any]) -> None:
 
 
 @pytest.mark.requirement("FR-003")
-def test_newest_is_by_creation_and_then_by_id(ada: UserClient, tasks: list[Any]) -> None:
+def test_tasks_are_ordered_by_creation_time_and_then_by_id(ada: UserClient, tasks: list[Any]) -> None:
     moment = Task.objects.get(pk=tasks[2]["id"]).created_at
     Task.objects.for_user("ada").update(created_at=moment)
     Task.objects.filter(pk=tasks[0]["id"]).update(created_at=F("created_at") + timedelta(microseconds=1))
     assert [task["title"] for task in ada("GET", "/api/tasks").json()] == ["first", "third", "second"]
 
 
-def test_a_change_does_not_move_a_task(ada: UserClient, tasks: list[Any]) -> None:
+def test_a_change_does_not_move_a_task_in_the_list(ada: UserClient, tasks: list[Any]) -> None:
     ada("PATCH", f"/api/tasks/{tasks[0]['id']}", {"title": "changed"})
     assert [task["title"] for task in ada("GET", "/api/tasks").json()] == ["third", "second", "changed"]
 

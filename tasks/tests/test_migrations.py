@@ -22,7 +22,7 @@ def run(statement: str) -> list[Any]:
 
 
 @pytest.mark.django_db
-def test_tasks_and_the_ids_that_were_given_outlive_a_migration(tmp_path: Path) -> None:
+def test_a_migration_keeps_tasks_and_gives_no_id_again(tmp_path: Path) -> None:
     with default_database(empty_database(tmp_path)):
         call_command("migrate", "tasks", "0001", verbosity=0)
         assert [run(ADD), run(ADD)] == [[(1,)], [(2,)]]

@@ -9,14 +9,14 @@ from testing.client import Rows, UserClient
 
 pytestmark = pytest.mark.django_db
 
-ADDRESSES = ["/api/tasks", "/api/{user}/tasks"]
+PATHS = ["/api/tasks", "/api/{user}/tasks"]
 
 
 @pytest.mark.requirement("FR-007")
 @pytest.mark.parametrize("slash", ["", "/"])
-@pytest.mark.parametrize("base", ADDRESSES)
+@pytest.mark.parametrize("base", PATHS)
 @pytest.mark.parametrize("user_id", ["ada", "a/b", "tasks", "a b", "ü😀", "..", "%2F", "?", "a/tasks/1"])
-def test_every_operation_answers_at_every_address(user_id: str, base: str, slash: str, rows: Rows) -> None:
+def test_every_operation_works_under_every_form_of_its_path(user_id: str, base: str, slash: str, rows: Rows) -> None:
     user = UserClient(user_id)
     base = base.format(user=quote(user_id, safe=""))
     created = user("POST", f"{base}{slash}", {"title": "x"})
@@ -35,7 +35,7 @@ def test_every_operation_answers_at_every_address(user_id: str, base: str, slash
 
 
 @pytest.mark.requirement("SC-002")
-@pytest.mark.parametrize("base", ADDRESSES)
+@pytest.mark.parametrize("base", PATHS)
 @pytest.mark.parametrize(
     ("method", "path", "body"),
     [
@@ -48,7 +48,7 @@ def test_every_operation_answers_at_every_address(user_id: str, base: str, slash
         ("DELETE", "/{id}", None),
     ],
 )
-def test_no_operation_is_done_without_a_token(
+def test_no_operation_runs_without_a_token(
     method: str, path: str, body: Any, base: str, ada: UserClient, rows: Rows, django_assert_num_queries: Any
 ) -> None:
     path = base.format(user="ada") + path.format(id=ada.task()["id"])
@@ -61,7 +61,7 @@ def test_no_operation_is_done_without_a_token(
 
 @pytest.mark.requirement("SC-003")
 @pytest.mark.parametrize("path_user", ["bob", "Ada", "ada%20", "ad", "adaa", "me", "undefined"])
-def test_another_user_in_the_path_is_403_before_anything_is_read_or_written(
+def test_another_user_in_the_path_is_403_without_a_query(
     path_user: str, ada: UserClient, rows: Rows, django_assert_num_queries: Any
 ) -> None:
     task = ada.task()

@@ -1,4 +1,4 @@
-"""What PostgreSQL's own log says each operation asked of it."""
+"""The statements of each operation, as PostgreSQL logs them."""
 
 import re
 from typing import Any
@@ -41,7 +41,7 @@ def test_an_operation_is_one_statement_with_the_user_in_it(
 
 
 @pytest.mark.requirement("SC-002")
-def test_what_is_refused_asks_nothing_of_the_database(ada: UserClient, logged: Logged) -> None:
+def test_a_refused_request_runs_no_statement(ada: UserClient, logged: Logged) -> None:
     task = ada.task()
     one = f"/api/tasks/{task['id']}"
     with logged() as statements:

@@ -20,7 +20,7 @@ NO_BODIES: dict[str, dict[str, Any]] = {
 
 @pytest.mark.requirement("FR-013")
 @pytest.mark.parametrize("arguments", NO_BODIES.values(), ids=NO_BODIES.keys())
-def test_without_a_value_it_flips(arguments: dict[str, Any], ada: UserClient, rows: Rows) -> None:
+def test_a_toggle_without_a_value_flips_completed(arguments: dict[str, Any], ada: UserClient, rows: Rows) -> None:
     ada.task(title="other")
     task = ada.task(description="kept")
     other, before = rows()
@@ -38,7 +38,7 @@ def test_without_a_value_it_flips(arguments: dict[str, Any], ada: UserClient, ro
 
 @pytest.mark.requirement("FR-013")
 @pytest.mark.parametrize("completed", [True, False])
-def test_a_value_is_set_however_often_it_is_sent(completed: bool, ada: UserClient, rows: Rows) -> None:
+def test_a_repeated_toggle_with_a_value_sets_it(completed: bool, ada: UserClient, rows: Rows) -> None:
     task = ada.task(completed=not completed)
     for _ in range(3):
         response = ada("PATCH", f"/api/tasks/{task['id']}/complete", {"completed": completed})
@@ -61,7 +61,7 @@ def test_another_type_is_422_and_flips_nothing(
 
 
 @pytest.mark.parametrize("raw", [b"[]", b"null", b"true", b'"x"', b"0", b"[{}]"])
-def test_a_body_that_is_no_object_is_422_and_flips_nothing(raw: bytes, ada: UserClient, rows: Rows) -> None:
+def test_a_body_that_is_not_an_object_is_422_and_flips_nothing(raw: bytes, ada: UserClient, rows: Rows) -> None:
     task = ada.task()
     before = rows()
     response = ada("PATCH", f"/api/tasks/{task['id']}/complete", raw=raw)
@@ -80,9 +80,7 @@ def test_other_methods_are_405_with_allow(method: str, ada: UserClient, rows: Ro
     assert rows() == before
 
 
-def test_a_toggle_is_one_statement_that_the_database_flips_for_this_user(
-    ada: UserClient, django_assert_num_queries: Any
-) -> None:
+def test_a_toggle_is_one_statement_that_names_the_user(ada: UserClient, django_assert_num_queries: Any) -> None:
     task = ada.task()
     with django_assert_num_queries(1) as captured:
         ada("PATCH", f"/api/tasks/{task['id']}/complete")

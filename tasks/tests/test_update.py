@@ -22,9 +22,7 @@ CHANGES = [
 
 @pytest.mark.requirement("FR-004")
 @pytest.mark.parametrize("change", CHANGES)
-def test_what_is_sent_changes_and_the_rest_stays(
-    method: str, change: dict[str, Any], ada: UserClient, rows: Rows
-) -> None:
+def test_only_the_sent_fields_change(method: str, change: dict[str, Any], ada: UserClient, rows: Rows) -> None:
     ada.task(title="other")
     task = ada.task(title="old", description="old")
     other, before = rows()
@@ -41,7 +39,7 @@ def test_what_is_sent_changes_and_the_rest_stays(
 
 @pytest.mark.requirement("FR-004")
 @pytest.mark.parametrize("body", [{}, {"id": 5, "user_id": "bob", "created_at": "x", "updated_at": None, "other": [1]}])
-def test_nothing_sent_changes_nothing(method: str, body: Any, ada: UserClient, rows: Rows) -> None:
+def test_an_update_without_fields_changes_nothing(method: str, body: Any, ada: UserClient, rows: Rows) -> None:
     task = ada.task(description="x")
     before = rows()
     response = ada(method, f"/api/tasks/{task['id']}", body)
@@ -50,7 +48,9 @@ def test_nothing_sent_changes_nothing(method: str, body: Any, ada: UserClient, r
 
 
 @pytest.mark.parametrize("headers", [{}, {"Content-Type": "application/json"}, {"Content-Type": "text/plain"}, FORM])
-def test_no_body_changes_nothing(method: str, headers: dict[str, str], ada: UserClient, rows: Rows) -> None:
+def test_an_update_without_a_body_changes_nothing(
+    method: str, headers: dict[str, str], ada: UserClient, rows: Rows
+) -> None:
     task = ada.task()
     before = rows()
     response = ada(method, f"/api/tasks/{task['id']}", **headers)
@@ -82,7 +82,7 @@ REFUSED = [
 
 @pytest.mark.requirement("FR-008")
 @pytest.mark.parametrize(("body", "errors"), REFUSED)
-def test_what_does_not_fit_is_422_and_changes_nothing(
+def test_an_invalid_body_is_422_and_changes_nothing(
     method: str, body: Any, errors: Any, ada: UserClient, rows: Rows, django_assert_num_queries: Any
 ) -> None:
     task = ada.task()
@@ -94,7 +94,7 @@ def test_what_does_not_fit_is_422_and_changes_nothing(
     assert rows() == before
 
 
-def test_what_does_not_fit_comes_before_a_task_that_there_is_not(method: str, ada: UserClient) -> None:
+def test_an_invalid_body_is_422_even_if_there_is_no_such_task(method: str, ada: UserClient) -> None:
     assert ada(method, "/api/tasks/1", {"title": ""}).status_code == 422
     assert ada(method, "/api/tasks/1", {"title": "x"}).status_code == 404
 
