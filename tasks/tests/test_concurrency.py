@@ -100,5 +100,5 @@ def test_a_repeated_create_that_races_a_delete_returns_the_old_task_or_a_new_one
 
         repeated, deleted = concurrently(send, ("POST", "/api/tasks"), ("DELETE", f"/api/tasks/{before['id']}"))
         assert (repeated.status_code, deleted.status_code) == (201, 204)
-        left = [row["id"] for row in rows() if row["idempotency_key"] == f"key-{number}"]
-        assert left == ([] if repeated.json()["id"] == before["id"] else [repeated.json()["id"]])
+        remaining = [row["id"] for row in rows() if row["idempotency_key"] == f"key-{number}"]
+        assert remaining == ([] if repeated.json()["id"] == before["id"] else [repeated.json()["id"]])

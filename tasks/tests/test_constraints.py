@@ -85,8 +85,12 @@ def test_the_constraints_and_the_index_have_their_names() -> None:
     with connection.cursor() as cursor:
         found = connection.introspection.get_constraints(cursor, "tasks_task")
     assert {name for name, constraint in found.items() if constraint["check"]} == {
-        *("task_user_id_length", "task_title_length", "task_title_not_blank"),
-        *("task_description_length", "task_completed_boolean", "task_no_nul"),
+        "task_user_id_length",
+        "task_title_length",
+        "task_title_not_blank",
+        "task_description_length",
+        "task_completed_boolean",
+        "task_no_nul",
     }
     assert found["task_idempotency_key_unique"]["unique"]
     assert found["task_user_newest"]["columns"] == ["user_id", "created_at", "id"]

@@ -96,7 +96,7 @@ def test_any_other_answer_deletes_nothing(
 
 
 @pytest.mark.parametrize(
-    ("keys", "status", "last", "left"),
+    ("keys", "status", "last", "remaining"),
     [
         (b"y\n", 0, "All were deleted.", 0),
         # Enter follows, because Python may miss an interrupt that comes just before it reads.
@@ -104,15 +104,15 @@ def test_any_other_answer_deletes_nothing(
     ],
     ids=["y", "Ctrl-C"],
 )
-def test_the_command_asks_on_a_terminal(keys: bytes, status: int, last: str, left: int, rows: Rows) -> None:
+def test_the_command_asks_on_a_terminal(keys: bytes, status: int, last: str, remaining: int, rows: Rows) -> None:
     make("ada", 2)
     found, shown = manage_on_terminal("delete_user_tasks", "ada", keys=keys, DATABASE_URL=database_url())
     assert found == status, shown
     assert shown.startswith("The user 'ada' has 2 task(s).\r\nDelete them? [y/N] ")
     assert shown.endswith(f"\n{last}\r\n")
-    assert ("2/2" in shown) == (left == 0)
+    assert ("2/2" in shown) == (remaining == 0)
     assert "Traceback" not in shown
-    assert len(rows()) == left
+    assert len(rows()) == remaining
 
 
 def test_after_an_interrupt_the_command_can_be_run_again(rows: Rows) -> None:
