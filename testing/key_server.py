@@ -12,6 +12,14 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
+# The settings for tokens that published keys verify. No key server listens at this address.
+PUBLISHING = {
+    "BETTER_AUTH_URL": "http://localhost:3000",
+    "BETTER_AUTH_JWKS_URL": "http://127.0.0.1:9/jwks",
+    "BETTER_AUTH_ISSUER": "http://localhost:3000",
+    "BETTER_AUTH_AUDIENCE": "http://localhost:3000",
+}
+
 
 class SigningKey:
     """A private key and what is published of it."""

@@ -16,12 +16,12 @@ logger = logging.getLogger(__name__)
 class BetterAuthAuthentication(JWTStatelessUserAuthentication):
     """`Authorization: Bearer <JWT>` (RFC 6750, section 2.1). The user is a `TokenUser` whose `pk` is the token's `sub`.
 
-    Raises `TokenRefused` for a bearer token that is not accepted, and `BetterAuthUnavailable` for one that cannot be
-    verified now.
+    Raises `TokenRefused` for a bearer token that is not accepted, and `BetterAuthUnavailable` if it cannot be verified
+    now.
     """
 
     def __init__(self) -> None:
-        """The base class looks up a user model here, and a stateless user has none."""
+        """Does not call the base class, which would look up a user model. There is none."""
 
     def authenticate_header(self, request: Request) -> str:
         token_sent = self.get_raw_token(self.get_header(request) or b"")
@@ -35,7 +35,7 @@ class BetterAuthAuthentication(JWTStatelessUserAuthentication):
         try:
             return verify(raw_token)
         except BetterAuthUnavailable:
-            logger.warning("The token was not verified: there are no keys of Better Auth.")
+            logger.warning("The token cannot be verified, because Better Auth's keys are not available.")
             raise
 
 

@@ -1,4 +1,4 @@
-"""What the body of a request may be: its length, its media type and charset, its JSON."""
+"""The rules for the body of a request: its length, media type, charset and JSON."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from itertools import chain
 from typing import IO, TYPE_CHECKING, Any
 
 from django.conf import settings
+from django.http import UnreadablePostError
 from django.utils.http import parse_header_parameters
 from rest_framework.exceptions import ParseError
 from rest_framework.negotiation import BaseContentNegotiation
@@ -20,21 +21,22 @@ from rest_framework.utils.json import strict_constant
 from .exceptions import ContentTooLarge, LengthRequired
 
 if TYPE_CHECKING:
-    # Django REST Framework imports the default permissions while it defines its views.
+    # Importing it would be circular: `rest_framework.views` imports the default permissions.
     from rest_framework.views import APIView
 
-# Levels of arrays and objects. Python's own limit depends on its version and is between 1000 and 10 000.
+# Levels of arrays and objects. Python's own limit depends on its version, and is between 1000 and 10 000.
 MAX_DEPTH = 100
 TOO_DEEP = "The body is nested too deeply."
+INCOMPLETE = "The body is incomplete."
 
 
 def parse_int(digits: str) -> float:
-    """A number of any length. `int()` refuses more than 4300 digits, which JSON allows."""
+    """Parses a whole number of any length. JSON has no limit; `int()` refuses more than 4300 digits."""
     return int(digits) if len(digits) < 4300 else float(digits)
 
 
 def is_deeper_than(depth: int, value: Any) -> bool:
-    """Whether arrays and objects have more than `depth` levels. A recursive function could not count very many."""
+    """Whether arrays and objects are nested in more than `depth` levels. Recursion would fail on deep nesting."""
     level = [value]
     for _ in range(depth + 1):
         level = [item for item in level if isinstance(item, dict | list)]
@@ -52,9 +54,12 @@ class StrictJSONParser(BaseParser):
     def parse(
         self, stream: IO[Any], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
     ) -> Any:
-        body = stream.read()
+        try:
+            body = stream.read()
+        except UnreadablePostError as exc:
+            raise ParseError(INCOMPLETE) from exc
         if parser_context and len(body) < int(parser_context["request"].META["CONTENT_LENGTH"]):
-            raise ParseError("The body is incomplete.")
+            raise ParseError(INCOMPLETE)
         try:
             value = json.loads(body.decode(), parse_int=parse_int, parse_constant=strict_constant)
         except UnicodeDecodeError as exc:
@@ -72,7 +77,7 @@ class StrictJSONParser(BaseParser):
 
 class JSONNegotiation(BaseContentNegotiation):
     def select_parser(self, request: Request, parsers: Iterable[BaseParser]) -> BaseParser | None:
-        """The parser for the body's media type in UTF-8. Without one the answer is 415."""
+        """The parser for the body's media type. `None`, also for another charset than UTF-8, is answered with 415."""
         media_type, parameters = parse_header_parameters(request.content_type)
         if parameters.get("charset", "utf-8").lower() not in ("utf-8", "utf8"):
             return None
@@ -81,17 +86,17 @@ class JSONNegotiation(BaseContentNegotiation):
     def select_renderer(
         self, request: Request, renderers: Iterable[BaseRenderer], format_suffix: str | None = None
     ) -> tuple[BaseRenderer, str]:
-        """The view's renderer, whatever the client accepts: an answer in JSON helps more than 406."""
+        """The view's renderer, whatever the client accepts. An answer in JSON is of more use than 406."""
         renderer = next(iter(renderers))
         return renderer, str(renderer.media_type)
 
 
-class BodyFits(BasePermission):
-    """Refuses a body before anything reads it, on every method.
+class BodyLengthAllowed(BasePermission):
+    """Checks the length of a body before the body is read, on every method.
 
-    Raises `LengthRequired` for a body without `Content-Length`, because Django sees it as empty and a toggle would
-    flip. Raises `ContentTooLarge` for more than `DATA_UPLOAD_MAX_MEMORY_SIZE` bytes, a limit that Django REST
-    Framework's parsers do not know. It is a permission, because its answers come after 401 and 403.
+    Raises `LengthRequired` for a body without `Content-Length`: Django would read it as empty, and a toggle would flip.
+    Raises `ContentTooLarge` for more than `DATA_UPLOAD_MAX_MEMORY_SIZE` bytes, which Django REST Framework's parsers do
+    not check. It is a permission, so that 401 and 403 come first.
     """
 
     def has_permission(self, request: Request, view: APIView) -> bool:
@@ -99,7 +104,7 @@ class BodyFits(BasePermission):
         if method not in view.http_method_names or not hasattr(view, method):
             return True  # The view answers with 405.
         length = request.META.get("CONTENT_LENGTH") or "0"
-        # Django REST Framework would take a header spelt Content_Length for the length.
+        # WSGI turns a header `Content_Length` into HTTP_CONTENT_LENGTH, which Django REST Framework would use.
         if {"HTTP_TRANSFER_ENCODING", "HTTP_CONTENT_LENGTH"} & request.META.keys() or not length.isdecimal():
             raise LengthRequired
         if len(length) > 18 or int(length) > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:

@@ -1,4 +1,4 @@
-"""System checks for settings that work but are insecure: warnings, and errors as well with `check --deploy`."""
+"""System checks for settings that work but are insecure: warnings, and with `check --deploy` errors, too."""
 
 from collections.abc import Iterator
 
@@ -13,7 +13,7 @@ EXAMPLE_SECRET = "change-me-to-the-secret-of-your-better-auth"  # noqa: S105
 
 
 def weak_settings() -> Iterator[tuple[int, str]]:
-    """Yields a number, which stays the same in later versions, and a sentence for each insecure setting."""
+    """Yields a number and a sentence for each insecure setting. A number never changes: it is part of a check's id."""
     secret = settings.BETTER_AUTH_SECRET
     if secret and len(secret.encode()) < MIN_SECRET_BYTES:
         yield 1, f"BETTER_AUTH_SECRET is shorter than {MIN_SECRET_BYTES} bytes."

@@ -40,7 +40,7 @@ def read(environ: Environment, env_file: Path) -> dict[str, str]:
     """The variables of `environ` and of the `.env` file; `environ` wins, and an empty value counts as unset.
 
     Values are taken literally, because a password or a secret may contain `${`. `PYTHON_DOTENV_DISABLED`,
-    python-dotenv's own switch, leaves the file out.
+    python-dotenv's own switch, turns the file off.
     """
     try:
         in_file = {} if environ.get("PYTHON_DOTENV_DISABLED") else dotenv_values(env_file, interpolate=False)
@@ -61,7 +61,7 @@ def text(env: Environment, name: str, default: str = "") -> str:
 
 
 def choice(env: Environment, name: str, choices: Sequence[str], default: str) -> str:
-    """The one of the choices that the variable names, in any case of letters."""
+    """The choice that the variable names, in upper or lower case."""
     value = text(env, name, default)
     for candidate in choices:
         if candidate.lower() == value.lower():
@@ -87,7 +87,7 @@ def items(env: Environment, name: str, default: list[str]) -> list[str]:
 
 
 def http_url(name: str, value: str) -> SplitResult:
-    """The parts of an http(s) URL that has a host, and neither credentials nor a query; an error starts with `name`."""
+    """The parts of an http(s) URL with a host and without credentials, query and fragment. Errors start with `name`."""
     try:
         url = urlsplit(value)
         host = url.hostname or ""
@@ -151,7 +151,7 @@ def cors_origin(value: str) -> str:
 
 
 class BetterAuth(NamedTuple):
-    """The settings that verify Better Auth's tokens; one that is not set is empty."""
+    """The settings for verifying Better Auth's tokens. A setting without a value is empty."""
 
     secret: str
     url: str
@@ -170,7 +170,9 @@ def better_auth(env: Environment) -> BetterAuth:
             "Set BETTER_AUTH_SECRET, BETTER_AUTH_URL or both, or no token can be verified; see .env.example."
         )
     if jwks_url and not url:
-        raise ImproperlyConfigured("BETTER_AUTH_JWKS_URL needs BETTER_AUTH_URL, whose origin tokens name.")
+        raise ImproperlyConfigured(
+            "BETTER_AUTH_JWKS_URL needs BETTER_AUTH_URL, which gives the issuer and the audience that tokens must name."
+        )
     if secret:
         refuse_public_key(secret)
     url_origin = ""
@@ -190,7 +192,7 @@ def better_auth(env: Environment) -> BetterAuth:
 
 
 def refuse_public_key(secret: str) -> None:
-    """Whoever knows a public key could sign HS256 tokens if it were the secret."""
+    """Raises if the secret is a public key, with which everybody could sign HS256 tokens."""
     try:
         HMACAlgorithm(HMACAlgorithm.SHA256).prepare_key(secret)
     except (InvalidKeyError, UnicodeEncodeError):
@@ -217,7 +219,7 @@ def parse_database_url(url: str) -> dj_database_url.DBConfig:
         config.setdefault("OPTIONS", {})
         # Resolving a name raises UnicodeError for a label that is empty or has more than 63 characters.
         config.get("HOST", "").encode("idna")
-        # urlsplit() ends the host at the first "/", "?" or "#". If that is a part of the password, an "@" comes later.
+        # An unescaped "/", "?" or "#" in the password ends the host too early, and leaves the "@" in a later part.
         _, _, *after_host = urlsplit(url)
         usable = "@" not in "".join(after_host) and "%00" not in url
     except ValueError:
@@ -238,8 +240,8 @@ def sqlite_config(config: dj_database_url.DBConfig, base_dir: Path) -> dj_databa
     if path.is_dir() or not path.parent.is_dir():
         raise ImproperlyConfigured("DATABASE_URL: the SQLite file is a folder, or there is no folder to put it in.")
     config["NAME"] = str(path)
-    # With WAL readers do not wait for a writer. IMMEDIATE makes writers wait for each other at the start of a
-    # transaction; one that began with a read would fail at its first write instead.
+    # With WAL, readers do not wait for a writer. With IMMEDIATE, writers wait at the start of a transaction; a
+    # transaction that began with a read would fail at its first write.
     config["OPTIONS"] = {"init_command": "PRAGMA journal_mode=WAL", "transaction_mode": "IMMEDIATE", "timeout": 5}
     return config
 
@@ -268,8 +270,8 @@ def postgresql_config(config: dj_database_url.DBConfig) -> dj_database_url.DBCon
 
 
 def database_slots(env: Environment) -> int:
-    """How many threads may wait for the database at once: all but one, which answers health probes meanwhile.
+    """How many threads may wait for the database at the same time. One thread stays free to answer health probes.
 
-    Granian takes the number of its threads from the same variable.
+    Granian reads the number of its threads from the same variable.
     """
     return max(1, number(env, "GRANIAN_BLOCKING_THREADS", 16) - 1)

@@ -1,4 +1,4 @@
-"""What every error looks like: `{"detail": "<a sentence>"}` in JSON, whatever `Accept` and `DEBUG` say."""
+"""The form of every error: `{"detail": "<a sentence>"}` in JSON, whatever `Accept` and `DEBUG` say."""
 
 import json
 import logging
@@ -16,8 +16,8 @@ logger = logging.getLogger(__name__)
 # Seconds after which a client may repeat a request that the database could not answer.
 RETRY_AFTER = 2
 
-# It escapes a lone surrogate, which a claim of a token may contain and orjson refuses.
-encoder = json.JSONEncoder(separators=(",", ":"))
+# Escapes a lone surrogate, which the claims of a token may contain. orjson would raise an error.
+json_encoder = json.JSONEncoder(separators=(",", ":"))
 
 
 class LengthRequired(APIException):
@@ -33,7 +33,7 @@ class ContentTooLarge(APIException):
 
 
 class BetterAuthUnavailable(APIException):
-    """The token cannot be verified now. `wait` is the number of seconds after which the request may be repeated."""
+    """The token cannot be verified now. The client may repeat the request after `wait` seconds."""
 
     status_code = status.HTTP_503_SERVICE_UNAVAILABLE
     default_detail = "Better Auth cannot be reached for the keys that verify the token."
@@ -45,7 +45,7 @@ class BetterAuthUnavailable(APIException):
 
 
 class ErrorResponse(HttpResponse):
-    """An error. `reason` says more than `detail` does, and only the log shows it."""
+    """An error. `reason` explains it in the log and is not sent."""
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class ErrorResponse(HttpResponse):
         reason: str | None = None,
         **members: object,
     ) -> None:
-        content = encoder.encode({"detail": detail, **members})
+        content = json_encoder.encode({"detail": detail, **members})
         super().__init__(content, status=status_code, headers=headers, content_type="application/json")
         self.reason = reason
 
@@ -64,7 +64,7 @@ class ErrorResponse(HttpResponse):
 def exception_handler(exc: Exception, context: dict[str, Any]) -> HttpResponse:
     """The answer to an exception raised in a view (Django REST Framework's `EXCEPTION_HANDLER`)."""
     if isinstance(exc, ValidationError):
-        return invalid(exc)
+        return validation_error_response(exc)
     if isinstance(exc, Http404):
         exc = NotFound()
     if isinstance(exc, APIException):
@@ -73,18 +73,18 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> HttpResponse:
         return ErrorResponse(exc.status_code, str(exc.detail), sent, reason=getattr(exc, "reason", None))
     if is_unmigrated(exc):
         logger.error("The database lacks a table or a column: run `manage.py migrate`. %s", first_line(exc))
-        return unavailable(context["request"])
-    # PostgreSQL raises InternalError where it is read-only. SQLite raises a bare DatabaseError for a file that is no
+        return unavailable_response(context["request"])
+    # PostgreSQL raises InternalError if it is read-only. SQLite raises DatabaseError itself for a file that is not a
     # database.
     if isinstance(exc, (OperationalError, InterfaceError, InternalError)) or type(exc) is DatabaseError:
         logger.error("The database cannot be used: %s", first_line(exc))
-        return unavailable(context["request"])
+        return unavailable_response(context["request"])
     logger.error("Internal server error.", exc_info=exc)
     return ErrorResponse(500, "Internal server error.")
 
 
-def invalid(exc: ValidationError) -> HttpResponse:
-    """422 with every field that does not fit; `detail` shows the first of them."""
+def validation_error_response(exc: ValidationError) -> HttpResponse:
+    """422 with every invalid field under `errors`; `detail` shows the first one."""
     errors: Any = exc.detail if isinstance(exc.detail, dict) else {"non_field_errors": exc.detail}
     field, messages = next(iter(errors.items()))
     return ErrorResponse(422, f"{field}: {messages[0]}", errors=errors)
@@ -100,18 +100,23 @@ def is_unmigrated(exc: Exception) -> bool:
     return str(exc).startswith(("no such table", "no such column")) or "has no column named" in str(exc)
 
 
+# tasks.management.errors has a function like this one, because tasks does not import todo_backend.
 def first_line(exc: Exception) -> str:
-    """PostgreSQL's message without its further lines, which quote the statement and what a user wrote."""
-    return str(exc).partition("\n")[0]
+    """The message of a database's error without users' texts.
+
+    The further lines of PostgreSQL's message quote rows and statements. SQLite quotes a text that is not UTF-8, which
+    only another program can have written.
+    """
+    return str(exc).partition("\n")[0].partition(" with text '")[0]
 
 
-def unavailable(request: Request) -> HttpResponse:
-    """503. It has `Retry-After` unless the connection broke under a write, which may have been committed."""
+def unavailable_response(request: Request) -> HttpResponse:
+    """503 with `Retry-After`; without it if the connection broke during a write, which may have been committed."""
     broken = getattr(connection.connection, "closed", False)
     if request.method not in SAFE_METHODS and broken:
         return ErrorResponse(503, "The connection to the database broke; whether the change was made is unknown.")
-    return retry_later("The database cannot be reached.")
+    return retry_later_response("The database cannot be reached.")
 
 
-def retry_later(detail: str) -> HttpResponse:
+def retry_later_response(detail: str) -> HttpResponse:
     return ErrorResponse(503, detail, {"Retry-After": str(RETRY_AFTER)})

@@ -1,4 +1,4 @@
-"""Health probes: `/healthz` answers while the process lives, `/readyz` while it can serve."""
+"""Health probes: `/healthz` says that the process runs, `/readyz` that the database answers and is migrated."""
 
 import logging
 
@@ -11,13 +11,13 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from .exceptions import first_line, retry_later
+from .exceptions import first_line, retry_later_response
 
 logger = logging.getLogger(__name__)
 
 
 def pending_migrations() -> list[str]:
-    """The names of migrations that were not applied, such as `tasks.0001_initial`. Raises `django.db.Error`."""
+    """The names of the migrations to apply, such as `tasks.0001_initial`. Raises `django.db.Error`."""
     executor = MigrationExecutor(connection)
     plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
     return [f"{migration.app_label}.{migration.name}" for migration, _ in plan]
@@ -42,7 +42,7 @@ class ReadinessView(ProbeView):
             pending = pending_migrations()
         except Error as exc:
             logger.error("The database cannot be used: %s", first_line(exc))
-            return retry_later("The database cannot be reached.")
+            return retry_later_response("The database cannot be reached.")
         if pending:
-            return retry_later("The database lacks migrations: run `manage.py migrate`.")
+            return retry_later_response("The database lacks migrations: run `manage.py migrate`.")
         return Response({"status": "ok"})

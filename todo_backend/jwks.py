@@ -21,7 +21,7 @@ from .exceptions import BetterAuthUnavailable
 logger = logging.getLogger(__name__)
 
 # The key type and the curve that each algorithm needs (RFC 7518, section 6; RFC 8037).
-KEY_BY_ALGORITHM = {
+KEY_TYPE_BY_ALGORITHM = {
     "EdDSA": ("OKP", "Ed25519"),
     "ES256": ("EC", "P-256"),
     "ES512": ("EC", "P-521"),
@@ -29,50 +29,51 @@ KEY_BY_ALGORITHM = {
     "PS256": ("RSA", None),
 }
 
-# Seconds.
-FRESH_FOR = 300
-RETRY_AFTER = 10
-TIMEOUT = 3
-# Bytes.
+# Seconds after which cached keys are refreshed.
+REFRESH_AFTER = 300
+# Seconds between two fetches of stale keys, and between two fetches of missing keys.
+FETCH_INTERVAL = 10
+# Seconds that a request waits for a fetch, and a fetch for its answer.
+FETCH_TIMEOUT = 3
+# Bytes of a key set.
 MAX_SIZE = 64 * 1024
 
 Keys = dict[str, dict[str, jwt.PyJWK]]
 
 
 class Fetch(threading.Thread):
-    """A fetch in a thread of its own. Requests wait for it until `deadline` at most, however slow the answer is.
+    """A thread that fetches the keys. A request waits for it until `deadline` at most.
 
-    The thread has the context of the request that started it, so that its log has the id of that request.
+    The thread has the context of the request that started it, so its log lines have that request's id.
     """
 
     def __init__(self, target: Callable[[], None]) -> None:
         super().__init__(target=copy_context().run, args=[target], daemon=True, name="published-keys")
-        self.deadline = monotonic() + TIMEOUT
+        self.deadline = monotonic() + FETCH_TIMEOUT
 
     def wait(self) -> None:
         self.join(max(0, self.deadline - monotonic()))
 
 
-class PublishedKeys(jwt.PyJWKClient):
-    """The key set at one address. A set older than `FRESH_FOR` seconds is used while a new one is fetched.
+class PublishedKeys:
+    """The key set at one address. Keys older than `REFRESH_AFTER` seconds are used while they are fetched again.
 
-    `PyJWKClient` makes every request wait while one of them fetches, and has no keys after a fetch that failed. Here a
-    request waits only for a key that the cache does not have, and a failed fetch leaves the cache as it is.
+    A request waits only for a key that is not in the cache, and a failed fetch leaves the cache as it is.
     """
 
     def __init__(self, uri: str) -> None:
-        super().__init__(uri, headers={"User-Agent": "todo_backend"}, timeout=TIMEOUT)
+        self.uri = uri
         self.keys: Keys = {}
-        self.stale_at = self.next_fetch = self.next_fetch_of_missing = monotonic()
-        self.fetch: Fetch | None = None
-        # The latest fetch for a key that the cache did not have.
-        self.fetch_of_missing: Fetch
+        self.stale_at = self.next_fetch = self.next_missing_fetch = monotonic()
+        self.latest_fetch: Fetch | None = None
+        # The latest fetch for a key that was not in the cache.
+        self.missing_fetch: Fetch
         self.lock = threading.Lock()
 
-    def get(self, kid: str, algorithm: str) -> jwt.PyJWK | None:
+    def get_key(self, kid: str, algorithm: str) -> jwt.PyJWK | None:
         """The key with this id for this algorithm. Raises `BetterAuthUnavailable` while the cache is empty."""
         if kid not in self.keys:
-            self.wait_for(kid)
+            self.fetch_missing(kid)
         elif monotonic() >= self.stale_at:
             self.refresh()
         if not self.keys:
@@ -82,35 +83,36 @@ class PublishedKeys(jwt.PyJWKClient):
     def refresh(self) -> None:
         with self.lock:
             if monotonic() >= self.next_fetch:
-                self.start()
+                self.start_fetch()
 
-    def wait_for(self, kid: str) -> None:
-        """Waits for a fetch, unless another one for a missing key was made less than `RETRY_AFTER` seconds ago."""
+    def fetch_missing(self, kid: str) -> None:
+        """Waits for a fetch of a missing key. At most one such fetch starts in `FETCH_INTERVAL` seconds."""
         with self.lock:
             if kid in self.keys:
                 return
             cold = not self.keys
-            due = monotonic() >= self.next_fetch_of_missing
+            due = monotonic() >= self.next_missing_fetch
             if due:
-                self.fetch_of_missing = self.under_way() or self.start()
-                self.next_fetch_of_missing = monotonic() + RETRY_AFTER
-            fetch = self.fetch_of_missing
+                self.missing_fetch = self.current_fetch() or self.start_fetch()
+                self.next_missing_fetch = monotonic() + FETCH_INTERVAL
+            fetch = self.missing_fetch
         fetch.wait()
         if due and cold and kid in self.keys:
-            # The first fetch of all does not count, because the next missing key may be a new one.
-            self.next_fetch_of_missing = monotonic()
+            # A fetch into an empty cache does not use up the limit: the next missing key may be a new one.
+            self.next_missing_fetch = monotonic()
 
-    def under_way(self) -> Fetch | None:
-        fetch = self.fetch
+    def current_fetch(self) -> Fetch | None:
+        """The fetch that requests can still wait for, if there is one."""
+        fetch = self.latest_fetch
         return fetch if fetch and fetch.is_alive() and monotonic() < fetch.deadline else None
 
-    def start(self) -> Fetch:
-        self.next_fetch = monotonic() + RETRY_AFTER
-        self.fetch = Fetch(self.run)
-        self.fetch.start()
-        return self.fetch
+    def start_fetch(self) -> Fetch:
+        self.next_fetch = monotonic() + FETCH_INTERVAL
+        self.latest_fetch = Fetch(self.fetch_and_replace)
+        self.latest_fetch.start()
+        return self.latest_fetch
 
-    def run(self) -> None:
+    def fetch_and_replace(self) -> None:
         try:
             keys = public_keys(self.fetch_data())
         except (OSError, http.client.HTTPException, ValueError, RecursionError) as exc:
@@ -119,17 +121,18 @@ class PublishedKeys(jwt.PyJWKClient):
             logger.warning("Better Auth's keys cannot be fetched from %s: %s", self.uri, exc)
             return
         # An older fetch that ends late must not replace the result of a newer one.
-        if self.fetch is not threading.current_thread():
+        if self.latest_fetch is not threading.current_thread():
             return
         self.keys = keys
-        self.stale_at = monotonic() + FRESH_FOR
+        self.stale_at = monotonic() + REFRESH_AFTER
 
     def fetch_data(self) -> Any:
         """The JSON at the address. Raises `OSError`, `HTTPException` or `ValueError`."""
-        request = urllib.request.Request(self.uri, headers=self.headers)  # noqa: S310  The settings accept http(s) only.
-        with urllib.request.build_opener(NoRedirect).open(request, timeout=self.timeout) as response:
+        headers = {"User-Agent": "todo_backend"}
+        request = urllib.request.Request(self.uri, headers=headers)  # noqa: S310  The settings accept http(s) only.
+        with urllib.request.build_opener(NoRedirect).open(request, timeout=FETCH_TIMEOUT) as response:
             content = b""
-            deadline = monotonic() + self.timeout
+            deadline = monotonic() + FETCH_TIMEOUT
             while part := response.read1(MAX_SIZE):
                 content += part
                 if len(content) > MAX_SIZE:
@@ -140,7 +143,7 @@ class PublishedKeys(jwt.PyJWKClient):
 
 
 class NoRedirect(urllib.request.HTTPRedirectHandler):
-    """Makes a redirect an error, because only the configured address may say which keys are accepted."""
+    """Makes a redirect an error: only the configured address decides which keys are accepted."""
 
     def redirect_request(self, *args: Any) -> None:
         return None
@@ -151,7 +154,7 @@ def public_keys(key_set: Any) -> Keys:
     keys: Keys = {}
     jwks = key_set.get("keys") if isinstance(key_set, dict) else None
     for jwk in filter(is_public_signature_key, jwks if isinstance(jwks, list) else []):
-        for algorithm, key_type in KEY_BY_ALGORITHM.items():
+        for algorithm, key_type in KEY_TYPE_BY_ALGORITHM.items():
             if (jwk.get("kty"), jwk.get("crv")) == key_type and jwk.get("alg", algorithm) == algorithm:
                 with suppress(jwt.PyJWTError):
                     keys.setdefault(jwk["kid"], {})[algorithm] = jwt.PyJWK(jwk, algorithm)

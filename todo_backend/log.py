@@ -1,4 +1,4 @@
-"""Logging: one line for each request, and the id of the request in every line that it causes."""
+"""Logging: one line for each request, and the id of a request in every line that it causes."""
 
 import logging
 import re
@@ -21,30 +21,30 @@ logger = logging.getLogger(__name__)
 
 MESSAGE = "%(method)s %(path)s %(status)d in %(milliseconds).1f ms, user %(user)r"
 REFUSED_MESSAGE = f"{MESSAGE}, refused: %(refused)s"
-# The OpenAPI document has this pattern, and ECMA-262 wants \- for a hyphen in a class.
+# The OpenAPI document has this pattern, too. In ECMA-262 a hyphen in a class is written \-.
 REQUEST_ID = re.compile(r"[A-Za-z0-9._\-]{1,128}")
 
 request_id: ContextVar[str] = ContextVar("request_id")
 
 
 def log_request(get_response: Callable[[HttpRequest], HttpResponseBase]) -> Callable[[HttpRequest], HttpResponseBase]:
-    """Logs each request in one line, without its query, and puts its `X-Request-ID` on the answer.
+    """Logs each request in one line, without its query, and sends its id in `X-Request-ID`.
 
-    The id is the one that the request brings, if that is 1 to 128 of `A-Za-z0-9._-`, and a new one otherwise.
+    The id is the request's own `X-Request-ID` if that is 1 to 128 of `A-Za-z0-9._-`, and a new random one otherwise.
     """
 
     def middleware(request: HttpRequest) -> HttpResponseBase:
         start = time.perf_counter()
         sent = request.META.get("HTTP_X_REQUEST_ID", "")
         current = sent if REQUEST_ID.fullmatch(sent) else secrets.token_hex(16)
-        token = request_id.set(current)
+        previous = request_id.set(current)
         try:
             response = get_response(request)
             response["X-Request-ID"] = current
             log_response(request, response, time.perf_counter() - start)
             return response
         finally:
-            request_id.reset(token)
+            request_id.reset(previous)
 
     return middleware
 
@@ -76,7 +76,7 @@ class RequestIdFilter(logging.Filter):
 
 
 class DatabaseErrorFilter(logging.Filter):
-    """Cuts database errors in a traceback to their first line, because the further lines quote what users wrote."""
+    """Cuts database errors in a traceback to their first line. The lines after it quote what users wrote."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         exc = record.exc_info[1] if record.exc_info else None
@@ -101,7 +101,8 @@ def logging_config(level: str, formatter: str) -> dict[str, Any]:
             "traceback": {"()": "django.utils.log.CallbackFilter", "callback": lambda record: record.exc_info},
             "no_request_line": {
                 "()": "django.utils.log.CallbackFilter",
-                "callback": lambda record: record.msg != '"%s" %s %s',  # http.server's
+                # The line of http.server for each request.
+                "callback": lambda record: record.msg != '"%s" %s %s',
             },
         },
         "formatters": {
@@ -115,7 +116,7 @@ def logging_config(level: str, formatter: str) -> dict[str, Any]:
                 "fmt": "{levelname}{name}{message}",
                 "style": "{",
                 "timestamp": True,
-                # Django adds the request to some records; its text contains the query.
+                # Django adds the request object to some records. As text it contains the query.
                 "reserved_attrs": [*RESERVED_ATTRS, "request", "server_time"],
                 "rename_fields": {"levelname": "level", "name": "logger"},
             },
@@ -129,12 +130,12 @@ def logging_config(level: str, formatter: str) -> dict[str, Any]:
         },
         "root": {"handlers": ["console"], "level": level},
         "loggers": {
-            # Django's own handlers would print a record a second time with DEBUG, and mail it without.
+            # Django's own handlers would print each record a second time with DEBUG, and send e-mails without.
             "django": {"handlers": [], "level": "NOTSET"},
-            # At DEBUG these two would log every statement and every variable of an error page, with what users wrote.
+            # At level DEBUG these two log statements and template variables, which contain users' texts.
             "django.db.backends": {"level": "INFO"},
             "django.template": {"level": "INFO"},
-            # log_request has a line for each request already; the line of runserver would contain the query.
+            # log_request logs each request. The line of runserver would be a second one, with the query.
             "django.request": {"level": "ERROR", "filters": ["traceback"]},
             "django.server": {"handlers": [], "level": "NOTSET", "propagate": True, "filters": ["no_request_line"]},
         },

@@ -1,4 +1,4 @@
-"""What holds for every request, whichever view answers it."""
+"""The layers around every view: the API's conventions, the allowed hosts, and CORS."""
 
 import logging
 from collections.abc import Callable
@@ -23,8 +23,8 @@ def api_conventions(get_response: Callable[[HttpRequest], HttpResponseBase]) -> 
     - A path with a trailing slash is routed like the path without it, because a redirect would lose a body.
     - A query string is UTF-8, whatever charset `Content-Type` names for the body.
     - The database has `DATABASE_TIMEOUT` seconds for each statement.
-    - An error is JSON, also where Django answers in HTML: for a path without a route, and outside the views.
-    - No cache stores an answer below `/api/`, because most of them belong to one user.
+    - An error is JSON. Django itself answers in HTML for a path without a route, and for exceptions outside the views.
+    - No cache stores an answer below `/api/`, because most of these answers belong to one user.
     """
 
     def middleware(request: HttpRequest) -> HttpResponseBase:
@@ -36,7 +36,7 @@ def api_conventions(get_response: Callable[[HttpRequest], HttpResponseBase]) -> 
         with statement_timeout(settings.DATABASE_TIMEOUT):
             response = get_response(request)
         if response.status_code >= 400 and response.get("Content-Type") != "application/json":
-            response = as_json(response)
+            response = to_json_error(response)
         if is_api:
             response["Cache-Control"] = "no-store"
         return response
@@ -44,20 +44,20 @@ def api_conventions(get_response: Callable[[HttpRequest], HttpResponseBase]) -> 
     return middleware
 
 
-def as_json(response: HttpResponseBase) -> ErrorResponse:
-    """The error with the body that the API promises and with its own headers."""
+def to_json_error(response: HttpResponseBase) -> ErrorResponse:
+    """The same error, with its own headers and a body in JSON."""
     headers = {name: value for name, value in response.items() if name not in ("Content-Type", "Content-Length")}
     return ErrorResponse(response.status_code, f"{response.reason_phrase.capitalize()}.", headers)
 
 
 class HostAndCorsMiddleware(CorsMiddleware):
-    """Refuses a `Host` that is not allowed, and does what django-cors-headers does.
+    """Refuses a `Host` that is not allowed, and then does what django-cors-headers does.
 
-    Both are one layer, so that a page can read the refusal, and a preflight for another host is refused, too.
+    Both are one layer, so that the refusal has CORS headers and a preflight for another host is refused, too.
     """
 
     def check_preflight(self, request: HttpRequest) -> HttpResponseBase | None:
-        # Probes come to an address that changes, so they may name any host.
+        # A platform sends its probes to an instance's own address, so they may name any host.
         if request.path_info not in PROBES and not has_allowed_host(request):
             return ErrorResponse(400, "This Host is not among ALLOWED_HOSTS.")
         return super().check_preflight(request)

@@ -1,4 +1,4 @@
-"""The parts of the OpenAPI document that drf-spectacular cannot derive: errors, headers, and the form of times."""
+"""The parts of the OpenAPI document that drf-spectacular cannot derive: errors, headers, and the format of times."""
 
 from threading import Lock
 from typing import Any, ClassVar
@@ -9,13 +9,14 @@ from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.utils import Direction
 
 from .log import REQUEST_ID
+from .tokens import ENCRYPTED, EXPIRED, INVALID, NOT_A_JWT
 
-# The form of `DATETIME_FORMAT`.
-TIME = "^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}[.][0-9]{6}Z$"
+# The pattern of `DATETIME_FORMAT`.
+TIME_PATTERN = "^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}[.][0-9]{6}Z$"
 
 ERROR_SCHEMA: dict[str, Any] = {
     "type": "object",
-    "properties": {"detail": {"type": "string", "description": "A sentence for whoever reads it."}},
+    "properties": {"detail": {"type": "string", "description": "The error in a sentence."}},
     "required": ["detail"],
 }
 INVALID_SCHEMA: dict[str, Any] = {
@@ -24,7 +25,7 @@ INVALID_SCHEMA: dict[str, Any] = {
         **ERROR_SCHEMA["properties"],
         "errors": {
             "type": "object",
-            "description": "Every offending field, or `non_field_errors`, with what is wrong with it.",
+            "description": "The messages of each invalid field, or of `non_field_errors`.",
             "additionalProperties": {"type": "array", "items": {"type": "string"}, "minItems": 1},
             "minProperties": 1,
         },
@@ -34,17 +35,17 @@ INVALID_SCHEMA: dict[str, Any] = {
 SCHEMAS = {"ErrorResponse": ERROR_SCHEMA, "ValidationErrorResponse": INVALID_SCHEMA}
 HEADERS: dict[str, Any] = {
     "X-Request-ID": {
-        "description": "The request's name in the server's log.",
+        "description": "The request's id in the server's log.",
         "schema": {"type": "string", "pattern": f"^{REQUEST_ID.pattern}$"},
         "required": True,
     },
     "WWW-Authenticate": {
-        "description": 'With `error="invalid_token"` where a token was sent (RFC 6750, section 3).',
+        "description": 'With `error="invalid_token"` if a token was sent (RFC 6750, section 3).',
         "schema": {"type": "string", "enum": ["Bearer", 'Bearer error="invalid_token"']},
         "required": True,
     },
     "Retry-After": {
-        "description": "Seconds. Absent where a write may have been done.",
+        "description": "Seconds. Absent if a write may have been done.",
         "schema": {"type": "integer", "minimum": 1},
     },
 }
@@ -54,8 +55,10 @@ def reference(kind: str, name: str) -> dict[str, str]:
     return {"$ref": f"#/components/{kind}/{name}"}
 
 
-def error(description: str, examples: dict[str, Any], *headers: str, schema: str = "ErrorResponse") -> dict[str, Any]:
-    """A response object. An example is a body, or the `detail` of a body that has no other member."""
+def error_response(
+    description: str, examples: dict[str, Any], *headers: str, schema: str = "ErrorResponse"
+) -> dict[str, Any]:
+    """A response object. Each example is a body, or only its `detail`."""
     values = {name: {"detail": body} if isinstance(body, str) else body for name, body in examples.items()}
     return {
         "description": description,
@@ -70,7 +73,7 @@ def error(description: str, examples: dict[str, Any], *headers: str, schema: str
 
 
 ERRORS = {
-    ("BadRequest", 400): error(
+    ("BadRequest", 400): error_response(
         "The `Host` is not one of this server's, or the body is not JSON.",
         {
             "host": "This Host is not among ALLOWED_HOSTS.",
@@ -79,14 +82,14 @@ ERRORS = {
             "depth": "The body is nested too deeply.",
         },
     ),
-    ("Unauthorized", 401): error(
+    ("Unauthorized", 401): error_response(
         "The token is missing or refused.",
         {
             "missing": "Authentication credentials were not provided.",
-            "expired": "Token has expired.",
-            "invalid": "Token is invalid.",
-            "session": "This is not a JWT. If it is a Better Auth session token, get a JWT from /api/auth/token.",
-            "encrypted": "This token is encrypted. Get a signed JWT from /api/auth/token.",
+            "expired": EXPIRED,
+            "invalid": INVALID,
+            "session": NOT_A_JWT,
+            "encrypted": ENCRYPTED,
             "algorithm": "Token is signed with HS384, which is not accepted.",
             "setting": "Token is signed with EdDSA, which is accepted only when BETTER_AUTH_URL is set.",
             "issuer": "Token issuer is 'http://localhost:3001', expected 'http://localhost:3000'.",
@@ -94,17 +97,17 @@ ERRORS = {
         },
         "WWW-Authenticate",
     ),
-    ("NotFound", 404): error("There is no such task of this user.", {"missing": "Not found."}),
-    ("LengthRequired", 411): error(
+    ("NotFound", 404): error_response("There is no such task of this user.", {"missing": "Not found."}),
+    ("LengthRequired", 411): error_response(
         "A body without `Content-Length`.", {"chunked": "Send a Content-Length with the body."}
     ),
-    ("ContentTooLarge", 413): error("A body over 64 KiB.", {"large": "The body is too large."}),
-    ("UnsupportedMediaType", 415): error(
+    ("ContentTooLarge", 413): error_response("A body over 64 KiB.", {"large": "The body is too large."}),
+    ("UnsupportedMediaType", 415): error_response(
         "A body that is not `application/json`, or whose charset is not UTF-8.",
         {"text": 'Unsupported media type "text/plain" in request.'},
     ),
-    ("Invalid", 422): error(
-        "JSON that does not fit.",
+    ("Invalid", 422): error_response(
+        "JSON with an invalid field.",
         {
             "blank": {
                 "detail": "title: This field may not be blank.",
@@ -121,8 +124,8 @@ ERRORS = {
         },
         schema="ValidationErrorResponse",
     ),
-    ("InvalidParameter", 422): error(
-        "A query parameter that does not fit.",
+    ("InvalidParameter", 422): error_response(
+        "An invalid query parameter.",
         {
             "choice": {
                 "detail": 'status: "done" is not a valid choice.',
@@ -131,8 +134,8 @@ ERRORS = {
         },
         schema="ValidationErrorResponse",
     ),
-    ("InternalServerError", 500): error("An error of the server's own.", {"internal": "Internal server error."}),
-    ("Unavailable", 503): error(
+    ("InternalServerError", 500): error_response("An error of the server.", {"internal": "Internal server error."}),
+    ("Unavailable", 503): error_response(
         "The database, or Better Auth for its keys, cannot be reached.",
         {
             "database": "The database cannot be reached.",
@@ -145,16 +148,20 @@ ERRORS = {
 
 
 class DateTimeFieldExtension(OpenApiSerializerFieldExtension):  # type: ignore[no-untyped-call]
-    """Times as `DATETIME_FORMAT` writes them. A time that is sent may have any form of ISO 8601."""
+    """Times as `DATETIME_FORMAT` writes them. A request may send any form of ISO 8601."""
 
     target_class = "rest_framework.fields.DateTimeField"
 
     def map_serializer_field(self, auto_schema: AutoSchema, direction: Direction) -> dict[str, Any]:
-        return {"type": "string", "format": "date-time", **({"pattern": TIME} if direction == "response" else {})}
+        return {
+            "type": "string",
+            "format": "date-time",
+            **({"pattern": TIME_PATTERN} if direction == "response" else {}),
+        }
 
 
 class SchemaGenerator(generators.SchemaGenerator):
-    """Builds the document once for each process: building it in two threads at once fails (drf-spectacular #1122)."""
+    """Builds the document once for each process: two threads cannot build it concurrently (drf-spectacular #1122)."""
 
     lock = Lock()
     document: ClassVar[Any] = None
@@ -172,7 +179,7 @@ def without_user_paths(endpoints: list[Any], **kwargs: object) -> list[Any]:
 
 
 def possible_errors(path: str, operation: dict[str, Any]) -> set[str]:
-    """The names in `ERRORS` of the answers that an operation can give. None gives 405, and only omitted paths 403."""
+    """The names in `ERRORS` of an operation's errors. 405 and 403 are missing: no documented path gives them."""
     found = {"BadRequest", "Unauthorized", "LengthRequired", "ContentTooLarge", "InternalServerError", "Unavailable"}
     if "{id}" in path:
         found |= {"NotFound"}
@@ -183,7 +190,7 @@ def possible_errors(path: str, operation: dict[str, Any]) -> set[str]:
     return found
 
 
-def complete(result: dict[str, Any], **kwargs: object) -> dict[str, Any]:
+def add_errors_and_headers(result: dict[str, Any], **kwargs: object) -> dict[str, Any]:
     """Adds the errors of every operation and the headers of every answer to the document."""
     components = result["components"]
     for name, schema in components["schemas"].items():
@@ -191,7 +198,7 @@ def complete(result: dict[str, Any], **kwargs: object) -> dict[str, Any]:
         if not name.endswith("Request"):
             schema["required"] = list(schema["properties"])
         for member in schema["properties"].values():
-            # Requests have schemas of their own, so these members need no mark.
+            # `readOnly` says nothing here, because requests have schemas of their own.
             member.pop("readOnly", None)
     components["schemas"] |= SCHEMAS
     components["headers"] = HEADERS
@@ -199,7 +206,7 @@ def complete(result: dict[str, Any], **kwargs: object) -> dict[str, Any]:
     for path, operations in result["paths"].items():
         for operation in operations.values():
             for parameter in operation.get("parameters", []):
-                # drf-spectacular adds it to a choice that may not be blank, and client generators cannot read it there.
+                # drf-spectacular gives an enum a `minLength`, which client generators cannot read.
                 parameter["schema"].pop("minLength", None)
             for response in operation["responses"].values():
                 response.setdefault("headers", {})["X-Request-ID"] = reference("headers", "X-Request-ID")

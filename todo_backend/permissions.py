@@ -6,7 +6,7 @@ from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
 if TYPE_CHECKING:
-    # Django REST Framework imports the default permissions while it defines its views.
+    # Importing it would be circular: `rest_framework.views` imports the default permissions.
     from rest_framework.views import APIView
 
 

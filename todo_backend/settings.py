@@ -52,21 +52,21 @@ DATABASE_ROUTERS = ["todo_backend.database_router.NoAuthTables"]
 # The router alone would still record their migrations in django_migrations.
 MIGRATION_MODULES = {"auth": None, "contenttypes": None}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
-# Threads that may wait for the database at once.
+# The number of threads that may wait for the database at the same time.
 DATABASE_SLOTS = environment.database_slots(env)
-# Seconds for each statement of a request, cancelling it included. Before its one statement a request may have to check
-# its connection (0.6 s) and to connect anew (5 s). So it ends within 10 s while the database hangs.
+# Seconds for each statement of a request, its cancellation included. Together with the check of the connection
+# (CHECK_TIMEOUT) and a new connection (`connect_timeout`), a request ends within 10 s while the database hangs.
 DATABASE_TIMEOUT = 4
 
 USE_I18N = False
 TIME_ZONE = "UTC"
 
 STATIC_URL = "/static/"
-# The Swagger page's assets come from their package; they are scanned once at the start, in development too.
+# The Swagger page's assets come from a package. WhiteNoise looks them up once at the start, in development too.
 WHITENOISE_USE_FINDERS = True
 WHITENOISE_AUTOREFRESH = False
 
-# Bytes of a request's body; a larger body is answered with 413 by todo_backend.bodies.BodyFits.
+# Bytes of a request's body; a larger body is answered with 413 by todo_backend.bodies.BodyLengthAllowed.
 DATA_UPLOAD_MAX_MEMORY_SIZE = 64 * 1024
 # Unknown query parameters are ignored, however many; the server bounds the length of the URL.
 DATA_UPLOAD_MAX_NUMBER_FIELDS = None
@@ -100,7 +100,7 @@ REST_FRAMEWORK = {
     "DEFAULT_PERMISSION_CLASSES": [
         "rest_framework.permissions.IsAuthenticated",
         "todo_backend.permissions.IsUserInPath",
-        "todo_backend.bodies.BodyFits",
+        "todo_backend.bodies.BodyLengthAllowed",
     ],
     "DEFAULT_PARSER_CLASSES": ["todo_backend.bodies.StrictJSONParser"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
@@ -109,9 +109,9 @@ REST_FRAMEWORK = {
     # drf-spectacular would put any `?version=` into the document and into a header.
     "ALLOWED_VERSIONS": [None],
     "EXCEPTION_HANDLER": "todo_backend.exceptions.exception_handler",
-    # There is no user model to make an anonymous user of.
+    # There is no user model, and so no anonymous user.
     "UNAUTHENTICATED_USER": None,
-    # Always six digits: ISO 8601 as Python writes it drops a fraction of zero.
+    # Always six digits. Python's own ISO 8601 omits a fraction of zero.
     "DATETIME_FORMAT": "%Y-%m-%dT%H:%M:%S.%fZ",
 }
 SIMPLE_JWT = {"USER_ID_CLAIM": "sub"}
@@ -120,7 +120,7 @@ SPECTACULAR_SETTINGS = {
     "VERSION": tomllib.loads((BASE_DIR / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"],
     "DESCRIPTION": (BASE_DIR / "todo_backend" / "openapi.md").read_text(encoding="utf-8"),
     "LICENSE": {"name": "MIT", "url": "https://opensource.org/license/mit"},
-    # The server that the document came from.
+    # The document is for the server that sends it.
     "SERVERS": [{"url": "/"}],
     "TAGS": [{"name": "tasks", "description": "One user's tasks."}],
     "SCHEMA_PATH_PREFIX": "/api",
@@ -132,7 +132,7 @@ SPECTACULAR_SETTINGS = {
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
         "tasks.openapi.add_text_patterns",
-        "todo_backend.openapi.complete",
+        "todo_backend.openapi.add_errors_and_headers",
     ],
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
     "PATH_CONVERTER_OVERRIDES": {"task_id": {"type": "integer", "format": "int64", "minimum": 1}},
@@ -140,7 +140,8 @@ SPECTACULAR_SETTINGS = {
     "COMPONENT_SPLIT_REQUEST": True,
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
-    # JavaScript, because JSON has no functions: this interceptor replaces the one that adds an X-CSRFTOKEN header.
+    # JavaScript in place of JSON, because a value is a function. It replaces the interceptor that adds an X-CSRFTOKEN
+    # header.
     "SWAGGER_UI_SETTINGS": "{deepLinking: true, requestInterceptor: (request) => request}",
 }
 

@@ -13,9 +13,9 @@ logger = logging.getLogger(__name__)
 
 
 def log_configuration() -> None:
-    """Logs the configuration of this process, and what is wrong with it, in one line."""
+    """Logs the configuration, its weak settings and the pending migrations in one line."""
     try:
-        # The process serves only after this, so the database may not hang here.
+        # The process serves no request before this ends, so a database that hangs must not stop it.
         with statement_timeout(settings.DATABASE_TIMEOUT):
             pending = ", ".join(pending_migrations()) or "none"
     except Error as exc:

@@ -3,7 +3,9 @@
 import json
 import time
 import unicodedata
+from collections.abc import Mapping
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
 
 import jwt
@@ -11,21 +13,22 @@ from django.conf import settings
 from jwt.algorithms import HMACAlgorithm
 from rest_framework.exceptions import AuthenticationFailed
 
-from .jwks import KEY_BY_ALGORITHM, published_keys
+from .jwks import KEY_TYPE_BY_ALGORITHM, published_keys
 
 # Bytes. Verifying takes CPU time in proportion to the size, and Better Auth's own tokens have less than 1000 bytes.
 MAX_TOKEN_SIZE = 8192
-# The last second of the year 9999, the last one that `datetime` can represent.
+# The last second of the year 9999, and the last one that `datetime` can represent.
 MAX_NUMERIC_DATE = 253402300799
-# Seconds.
+# Seconds by which a token may be ahead of this server's clock.
 NBF_LEEWAY = 10
 MAX_SUBJECT_LENGTH = 255
-# Better Auth signs its session cookie cache with the same key, under another type (RFC 8725, section 3.11).
-TYPES = ("JWT", "at+jwt")
+# The accepted values of `typ`. Better Auth signs its session cookie cache with the same key and another `typ`
+# (RFC 8725, section 3.11).
+ACCEPTED_TYPES = ("JWT", "at+jwt")
 
 # The setting that makes this API accept an algorithm.
-SETTING_BY_ALGORITHM = {"HS256": "BETTER_AUTH_SECRET", **dict.fromkeys(KEY_BY_ALGORITHM, "BETTER_AUTH_URL")}
-# The other signature algorithms in IANA's registry (RFC 7518, section 7.1), which no setting makes it accept.
+SETTING_BY_ALGORITHM = {"HS256": "BETTER_AUTH_SECRET", **dict.fromkeys(KEY_TYPE_BY_ALGORITHM, "BETTER_AUTH_URL")}
+# The other signature algorithms in IANA's registry (RFC 7518, section 7.1). No setting enables them.
 OTHER_ALGORITHMS = {
     *("none", "HS384", "HS512", "RS384", "RS512", "PS384", "PS512", "ES384", "ES256K", "Ed25519", "Ed448"),
     *("ML-DSA-44", "ML-DSA-65", "ML-DSA-87"),
@@ -33,16 +36,16 @@ OTHER_ALGORITHMS = {
 
 
 class CheckedSecretAlgorithm(HMACAlgorithm):
-    """HMAC under a secret that `environment.py` has checked when the process started.
+    """HMAC with a secret that `environment.py` checked when the process started.
 
-    PyJWT checks for each token that the secret is no public key, which takes a tenth of the time of refusing a token.
+    PyJWT would check with each token that the secret is not a public key: a tenth of the time of a refusal.
     """
 
     def prepare_key(self, key: str | bytes) -> bytes:
         return key.encode() if isinstance(key, str) else key
 
 
-# Verifies signatures; `validate_claims` looks at the claims.
+# Verifies signatures only; `validate_claims` checks the claims.
 jws = jwt.PyJWS()
 jws.unregister_algorithm("HS256")
 jws.register_algorithm("HS256", CheckedSecretAlgorithm(HMACAlgorithm.SHA256))
@@ -54,7 +57,7 @@ ENCRYPTED = "This token is encrypted. Get a signed JWT from /api/auth/token."
 
 
 class TokenRefused(AuthenticationFailed):
-    """401. `detail` is for the client. `reason` says more and is for the log, so it never repeats the token.
+    """401. `detail` is for the client. `reason` is for the log: it explains more, and never repeats the token.
 
     `code` names the kind of refusal, for `explain_token`.
     """
@@ -66,30 +69,30 @@ class TokenRefused(AuthenticationFailed):
 
 
 def accepted_tokens() -> list[str]:
-    """The algorithms that this configuration accepts, and the keys that verify them."""
+    """The algorithms that this configuration accepts, and their keys, as a text for each kind of key."""
     accepted = []
     if settings.BETTER_AUTH_SECRET:
         accepted.append("HS256 under BETTER_AUTH_SECRET")
     if settings.BETTER_AUTH_URL:
-        accepted.append(f"{', '.join(KEY_BY_ALGORITHM)} under the keys at {settings.BETTER_AUTH_JWKS_URL}")
+        accepted.append(f"{', '.join(KEY_TYPE_BY_ALGORITHM)} under the keys at {settings.BETTER_AUTH_JWKS_URL}")
     return accepted
 
 
-def verify(token: bytes) -> dict[str, Any]:
+def verify(token: bytes) -> Mapping[str, Any]:
     """The claims of an accepted token. Raises `TokenRefused`, or `BetterAuthUnavailable` while there are no keys."""
     header = read_header(token)
     try:
         claims = verify_signature(token, header["alg"], verification_key(header))
     except jwt.InvalidSignatureError as exc:
-        code = "key" if is_published(header) else "secret"
+        code = "key" if uses_published_key(header) else "secret"
         raise TokenRefused(code, f"its {header['alg']} signature does not hold") from exc
     except (jwt.InvalidTokenError, ValueError, RecursionError) as exc:
-        raise TokenRefused("malformed", f"its payload is refused: {str(exc)!r}") from exc
-    validate_claims(claims, published=is_published(header))
+        raise TokenRefused("malformed", f"its payload is refused: {str(exc)!a}") from exc
+    validate_claims(claims, published=uses_published_key(header))
     return claims
 
 
-def read_header(token: bytes) -> dict[str, Any]:
+def read_header(token: bytes) -> Mapping[str, Any]:
     """The header of a JWS in compact form (RFC 7515, section 7.1). Checks everything that needs no key."""
     if len(token) > MAX_TOKEN_SIZE:
         raise TokenRefused("size", f"it is larger than {MAX_TOKEN_SIZE} bytes")
@@ -106,13 +109,13 @@ def read_header(token: bytes) -> dict[str, Any]:
     try:
         header = parse_header(token.partition(b".")[0])
     except (jwt.InvalidTokenError, ValueError, RecursionError) as exc:
-        raise TokenRefused("malformed", f"its header is refused: {str(exc)!r}") from exc
+        raise TokenRefused("malformed", f"its header is refused: {str(exc)!a}") from exc
     check_algorithm(header.get("alg"))
     if "crit" in header:
         raise TokenRefused("critical", "it has critical extensions")
-    if is_published(header) and header.get("typ", "JWT") not in TYPES:
-        raise TokenRefused("type", f"its typ is not {' or '.join(TYPES)}")
-    if is_published(header) and not header.get("kid"):
+    if uses_published_key(header) and header.get("typ", "JWT") not in ACCEPTED_TYPES:
+        raise TokenRefused("type", f"its typ is not {' or '.join(ACCEPTED_TYPES)}")
+    if uses_published_key(header) and not header.get("kid"):
         raise TokenRefused("key", "it names no key")
     return header
 
@@ -123,7 +126,7 @@ def check_algorithm(algorithm: object) -> None:
             "algorithm", f"it is signed with {algorithm}", f"Token is signed with {algorithm}, which is not accepted."
         )
     if not isinstance(algorithm, str) or algorithm not in SETTING_BY_ALGORITHM:
-        raise TokenRefused("algorithm", "its alg is no registered signature algorithm")
+        raise TokenRefused("algorithm", "its alg is not a registered signature algorithm")
     setting = SETTING_BY_ALGORITHM[algorithm]
     if not getattr(settings, setting):
         raise TokenRefused(
@@ -133,69 +136,72 @@ def check_algorithm(algorithm: object) -> None:
         )
 
 
-def is_published(header: dict[str, Any]) -> bool:
-    """Whether the token's algorithm calls for a published key."""
-    return header["alg"] in KEY_BY_ALGORITHM
+def uses_published_key(header: Mapping[str, Any]) -> bool:
+    """Whether a published key verifies the token, and not the secret."""
+    return header["alg"] in KEY_TYPE_BY_ALGORITHM
 
 
 @lru_cache(maxsize=64)
-def parse_header(segment: bytes) -> dict[str, Any]:
+def parse_header(segment: bytes) -> Mapping[str, Any]:
     """The header in the first segment of a token. It is cached, because most tokens have the same header."""
-    return jwt.get_unverified_header(segment + b"..")
+    return MappingProxyType(jwt.get_unverified_header(segment + b".."))
 
 
-def verification_key(header: dict[str, Any]) -> str | jwt.PyJWK:
-    """The key that the token's algorithm calls for."""
-    if not is_published(header):
+def verification_key(header: Mapping[str, Any]) -> str | jwt.PyJWK:
+    """The key that verifies the token. Raises `TokenRefused` if Better Auth publishes no such key."""
+    if not uses_published_key(header):
         return str(settings.BETTER_AUTH_SECRET)
-    key = published_keys(settings.BETTER_AUTH_JWKS_URL).get(header["kid"], header["alg"])
+    key = published_keys(settings.BETTER_AUTH_JWKS_URL).get_key(header["kid"], header["alg"])
     if not key:
-        raise TokenRefused("key", f"Better Auth publishes no {header['alg']} key with the id {header['kid'][:80]!r}")
+        raise TokenRefused("key", f"Better Auth publishes no {header['alg']} key with the id {header['kid'][:80]!a}")
     return key
 
 
 # A client sends the same token with every request until it expires. Exceptions are not cached.
 @lru_cache(maxsize=1024)
-def verify_signature(token: bytes, algorithm: str, key: str | jwt.PyJWK) -> dict[str, Any]:
-    """The claims of a token that the key has signed. Raises `jwt.InvalidTokenError` or `ValueError`."""
+def verify_signature(token: bytes, algorithm: str, key: str | jwt.PyJWK) -> Mapping[str, Any]:
+    """The claims of a token that the key has signed. They are read-only, because requests share them.
+
+    Raises `jwt.InvalidTokenError` or `ValueError`.
+    """
     claims = json.loads(jws.decode(token, key, algorithms=[algorithm]))
     if not isinstance(claims, dict):
-        raise jwt.DecodeError("the claims are no object")
-    return claims
+        raise jwt.DecodeError("the claims are not an object")
+    return MappingProxyType(claims)
 
 
-def validate_claims(claims: dict[str, Any], *, published: bool) -> None:
+def validate_claims(claims: Mapping[str, Any], *, published: bool) -> None:
     """Raises `TokenRefused` unless the token is for this API, has not expired, and names a user.
 
-    Under published keys `iss` and `aud` are required. `iat` is not checked, because clocks differ by seconds and a new
-    token has to be accepted.
+    A token that a published key verifies must have `iss` and `aud`. `iat` is not checked, because clocks differ by
+    seconds and a new token has to be accepted.
     """
     now = time.time()
     if not is_numeric_date(claims.get("exp")):
-        raise TokenRefused("expiry", "exp is missing or no time before the year 10000")
+        raise TokenRefused("expiry", "exp is missing, or is not a time before the year 10000")
     if claims["exp"] <= now:
         raise TokenRefused("expired", "it has expired", EXPIRED)
     if "nbf" in claims and not (is_numeric_date(claims["nbf"]) and claims["nbf"] <= now + NBF_LEEWAY):
-        raise TokenRefused("not_before", "nbf is still to come or no time")
+        raise TokenRefused("not_before", "nbf is in the future, or is not a time")
     if published and not {"iss", "aud"} <= claims.keys():
         raise TokenRefused("recipient", "iss or aud is missing")
     if "iss" in claims and settings.BETTER_AUTH_ISSUER:
-        validate_recipient("issuer", [claims["iss"]], settings.BETTER_AUTH_ISSUER)
+        validate_issuer_or_audience("issuer", [claims["iss"]], settings.BETTER_AUTH_ISSUER)
     if "aud" in claims and settings.BETTER_AUTH_AUDIENCE:
         audiences = claims["aud"] if isinstance(claims["aud"], list) else [claims["aud"]]
-        validate_recipient("audience", audiences, settings.BETTER_AUTH_AUDIENCE)
+        validate_issuer_or_audience("audience", audiences, settings.BETTER_AUTH_AUDIENCE)
     if not is_user_id(claims.get("sub")):
-        raise TokenRefused("subject", "sub is missing or no user id")
+        raise TokenRefused("subject", "sub is missing, or is not a user id")
 
 
-def validate_recipient(name: str, values: list[Any], expected: str) -> None:
+def validate_issuer_or_audience(name: str, values: list[Any], expected: str) -> None:
     if expected in values:
         return
     if not all(isinstance(value, str) for value in values):
-        raise TokenRefused(name, f"{name} is no string")
+        raise TokenRefused(name, f"{name} is not a string")
     named = ", ".join(values)
     raise TokenRefused(
-        name, f"{name} is {named!r}, expected {expected!r}", f"Token {name} is '{named}', expected '{expected}'."
+        name, f"{name} is {named!a}, expected {expected!a}", f"Token {name} is '{named}', expected '{expected}'."
     )
 
 

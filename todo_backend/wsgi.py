@@ -2,41 +2,44 @@
 
 import os
 import sys
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.wsgi import get_wsgi_application
 from django.utils.http import parse_header_parameters
 
-os.environ.setdefault("DJANGO_SETTINGS_MODULE", "todo_backend.settings")
-
-# Characters. Parsing takes time with the square of the length, and Granian accepts 400 KB, which would take 6 seconds.
+# Characters. The time to parse grows with the square of the length: 400 KB, which Granian accepts, would take 6 s.
 MAX_CONTENT_TYPE = 1000
 
-try:
-    django_application = get_wsgi_application()
-except ImproperlyConfigured as exc:
-    sys.exit(f"Configuration error: {exc}")
+
+def load_application() -> Any:
+    """Django's application. Ends the process with one line if the configuration cannot be used."""
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "todo_backend.settings")
+    try:
+        loaded = get_wsgi_application()
+    except ImproperlyConfigured as exc:
+        sys.exit(f"Configuration error: {exc}")
+    from todo_backend.startup import log_configuration  # It needs the app registry.
+
+    log_configuration()
+    return loaded
 
 
 def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
-    """Answers in one piece, because a thread of Granian waits for a client that does not read the next piece."""
+    """Returns the body in one piece. With more pieces, Granian's thread would wait for a client that reads slowly."""
     environ["CONTENT_TYPE"] = readable_content_type(environ.get("CONTENT_TYPE", ""))
     with closing(django_application(environ, start_response)) as response:
         return [b"".join(response)]
 
 
 def readable_content_type(value: str) -> str:
-    """The value, or nothing where Django would raise while it builds the request, before any layer can answer."""
-    try:
-        _, parameters = parse_header_parameters(value[:MAX_CONTENT_TYPE])
-        "".encode(parameters.get("charset", "utf-8"))
-    except (ValueError, LookupError):  # A parameter that RFC 2231 does not allow; a charset that encodes no text.
-        return ""
-    return value if len(value) <= MAX_CONTENT_TYPE else ""
+    """The value, or "" if Django could not parse it. Django parses it before any middleware, which could not answer."""
+    if len(value) <= MAX_CONTENT_TYPE:
+        with suppress(ValueError, LookupError):  # A parameter that RFC 2231 does not allow, or an unknown charset.
+            "".encode(parse_header_parameters(value)[1].get("charset", "utf-8"))
+            return value
+    return ""
 
 
-from todo_backend.startup import log_configuration  # noqa: E402  It needs the app registry.
-
-log_configuration()
+django_application = load_application()

@@ -1,4 +1,4 @@
-"""Django's PostgreSQL backend for a database across a network, which closes idle connections."""
+"""Django's PostgreSQL backend, for a remote database that closes idle connections."""
 
 import selectors
 from time import monotonic
@@ -9,20 +9,21 @@ from psycopg.pq import TransactionStatus
 
 from .connection import Connection, statement_timeout
 
-# Seconds without use after which a firewall may have forgotten a connection without telling either side.
-TRUSTED_FOR = 60
+# Seconds without use after which a firewall may have dropped a connection without telling either side.
+CHECK_BY_STATEMENT_AFTER = 60
 # Seconds for a connection to answer a `SELECT 1`. A new one takes about as long.
 CHECK_TIMEOUT = 0.6
 
-# select() fails on descriptors above 1023, and epoll takes longer to set up. Windows has only select(), unlimited.
+# poll() where there is one: select() fails on descriptors above 1023, and epoll costs more to set up. Windows has only
+# select(), without that limit.
 Selector: type[selectors.BaseSelector] = getattr(selectors, "PollSelector", selectors.SelectSelector)
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
-    alive_at = 0.0
+    checked_at = 0.0
 
     def connect(self) -> None:
-        """Connects, or leaves no connection: Django would use one that failed before it was in autocommit mode."""
+        """Connects. Closes a connection that failed halfway, which Django would use outside autocommit mode."""
         try:
             super().connect()
         except BaseException:
@@ -30,33 +31,37 @@ class DatabaseWrapper(base.DatabaseWrapper):
             raise
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Connection:
+        """Connects with our class.
+
+        Django's method also handles the options `isolation_level` and `pool`, which `DATABASE_URL` refuses.
+        """
         return Connection.connect(**conn_params)
 
     def init_connection_state(self) -> None:
         super().init_connection_state()
-        self.alive_at = monotonic()
+        self.checked_at = monotonic()
 
     def is_usable(self) -> bool:
-        """Whether the connection lives. Django asks before it uses the connection again (`CONN_HEALTH_CHECKS`).
+        """Whether the connection works. Django asks before it uses a connection again (`CONN_HEALTH_CHECKS`).
 
-        A connection that was used within `TRUSTED_FOR` is checked without a round trip, by its socket. Never raises,
-        because Django asks before the view, outside what answers errors.
+        If it was checked within `CHECK_BY_STATEMENT_AFTER` seconds, its socket is checked, without a round trip. Never
+        raises, because after an error Django asks before the view, where no error is answered.
         """
-        trusted = not self.errors_occurred and monotonic() - self.alive_at < TRUSTED_FOR
-        usable = (trusted and self.is_quiet()) or self.answers()
+        check_socket = not self.errors_occurred and monotonic() - self.checked_at < CHECK_BY_STATEMENT_AFTER
+        usable = (check_socket and self.socket_is_quiet()) or self.answers_in_time()
         if usable:
-            self.alive_at = monotonic()
+            self.checked_at = monotonic()
         return usable
 
-    def is_quiet(self) -> bool:
-        """Whether the socket is open, outside a transaction, and without the message that ends a connection."""
+    def socket_is_quiet(self) -> bool:
+        """Whether the connection is open and idle, and has no message: the server sends one when it closes it."""
         if self.connection is None or self.connection.pgconn.transaction_status != TransactionStatus.IDLE:
             return False
         selector = Selector()
         selector.register(self.connection.pgconn.socket, selectors.EVENT_READ)
         return not selector.select(0)
 
-    def answers(self) -> bool:
-        """Whether a statement is answered in time. One that ends while it is being cancelled closes the connection."""
+    def answers_in_time(self) -> bool:
+        """Whether the server answers a statement in time. One that ends while it is cancelled closes the connection."""
         with statement_timeout(CHECK_TIMEOUT):
             return super().is_usable() and not self.connection.closed

@@ -1,4 +1,4 @@
-"""A psycopg connection that bounds how long a request waits for PostgreSQL, which psycopg itself does not."""
+"""A psycopg connection with a timeout for each statement. psycopg itself waits without limit."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -12,30 +12,30 @@ from django.conf import settings
 from psycopg.abc import RV, PQGen
 from psycopg.pq import TransactionStatus
 
-# The share of a statement's time after which the server is asked to cancel it.
+# The share of the timeout after which the server is asked to cancel the statement.
 CANCEL_AFTER = 3 / 4
-# Seconds without a free slot after which the database counts as hanging.
+# Seconds. If no thread has taken a slot for so long, the database counts as hanging.
 SLOT_TIMEOUT = 1
 
-# Without a value, as in commands, a statement may take any time.
+# Seconds. `None`, as in commands, is no limit.
 seconds_per_statement: ContextVar[float | None] = ContextVar("seconds_per_statement", default=None)
 
 
 @contextmanager
 def statement_timeout(seconds: float) -> Iterator[None]:
     """Ends each statement of this thread within that many seconds while the context lasts."""
-    token = seconds_per_statement.set(seconds)
+    previous = seconds_per_statement.set(seconds)
     try:
         yield
     finally:
-        seconds_per_statement.reset(token)
+        seconds_per_statement.reset(previous)
 
 
 class Slots:
     """A semaphore for the threads that wait for the database.
 
-    While slots change hands, the next thread waits for one. When nobody has taken one for `SLOT_TIMEOUT` seconds, the
-    database hangs, and a thread that needs a slot fails at once with `psycopg.OperationalError`.
+    A thread waits for a slot while slots change hands. If no thread has taken one for `SLOT_TIMEOUT` seconds, the
+    database counts as hanging, and each thread that needs a slot fails immediately with `psycopg.OperationalError`.
     """
 
     def __init__(self, count: int) -> None:
@@ -43,8 +43,9 @@ class Slots:
         self.taken_at = 0.0
 
     def __enter__(self) -> None:
-        if not self.semaphore.acquire(timeout=max(0, self.taken_at + SLOT_TIMEOUT - monotonic())):
-            raise psycopg.OperationalError("too many requests wait for the database already")
+        while not self.semaphore.acquire(timeout=max(0, self.taken_at + SLOT_TIMEOUT - monotonic())):
+            if monotonic() >= self.taken_at + SLOT_TIMEOUT:
+                raise psycopg.OperationalError("too many requests wait for the database already")
         self.taken_at = monotonic()
 
     def __exit__(self, *error: object) -> None:
@@ -55,19 +56,20 @@ slots = Slots(settings.DATABASE_SLOTS)
 
 
 class Connection(psycopg.Connection[Any]):
-    """Raises `psycopg.OperationalError` for a statement that does not end within the `statement_timeout`.
+    """Raises `psycopg.OperationalError` if a statement does not end within its timeout.
 
-    The connection then is open if the server has cancelled the statement, which has changed nothing, and else closed.
+    If the server confirms that it cancelled the statement, nothing was changed, and the connection stays open.
+    Otherwise it is closed.
     """
 
     @classmethod
     def connect(cls, conninfo: str = "", **params: Any) -> Self:
-        """Connects to the first address that answers; `connect_timeout` bounds the wait for each of them."""
+        """Connects to the first address that answers. `connect_timeout` is for each address."""
         with slots:
             try:
                 return super().connect(conninfo, **params)
             except UnicodeError as exc:
-                # The look-up of a malformed host name raises it, and psycopg lets it pass.
+                # Resolving a malformed host name raises UnicodeError, which psycopg does not convert.
                 raise psycopg.OperationalError(f"failed to resolve host {params.get('host')!r}: {exc}") from exc
 
     def wait(self, gen: PQGen[RV], interval: float = 0.1, timeout: float | None = None) -> RV:
@@ -78,15 +80,15 @@ class Connection(psycopg.Connection[Any]):
             try:
                 return super().wait(gen, interval, seconds * CANCEL_AFTER)
             except psycopg.OperationalError:
-                # The statement still runs after a timeout, the exception for which is private to psycopg.
+                # psycopg's exception for a timeout is private. After a timeout the statement is still active.
                 if self.pgconn.transaction_status != TransactionStatus.ACTIVE:
                     raise
             return self.cancel_and_wait(gen, seconds * (1 - CANCEL_AFTER))
 
     def cancel_and_wait(self, gen: PQGen[RV], seconds: float) -> RV:
-        """Has the server cancel the statement, and closes the connection if the statement ends in any other way.
+        """Asks the server to cancel the statement. Closes the connection unless the server confirms it.
 
-        The request to cancel may then still be on its way, and would hit the connection's next statement.
+        Otherwise a late cancellation could hit the connection's next statement.
         """
         Thread(target=self.request_cancel, daemon=True).start()
         try:
@@ -100,7 +102,7 @@ class Connection(psycopg.Connection[Any]):
         return result
 
     def request_cancel(self) -> None:
-        """Runs in a thread of its own, because PgBouncer dies when the client leaves before it has cancelled.
+        """Has its own thread and a long timeout: PgBouncer crashes if the client disconnects during a cancellation.
 
         See github.com/pgbouncer/pgbouncer/issues/801.
         """

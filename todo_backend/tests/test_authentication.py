@@ -28,7 +28,7 @@ def get(authorization: str | None) -> Any:
 
 
 def raw_claims(**literals: str) -> bytes:
-    """Claims in which some values are JSON as written, for what `json.dumps` would not write."""
+    """Claims, some of them given as JSON text that `json.dumps` would not write."""
     text = json.dumps(claims(**dict.fromkeys(literals, ...)))[:-1]
     return (text + "".join(f', "{name}": {literal}' for name, literal in literals.items()) + "}").encode()
 
@@ -175,7 +175,7 @@ REFUSED = {
 
 @pytest.mark.requirement("FR-001")
 @pytest.mark.parametrize(("raw_token", "detail"), REFUSED.values(), ids=REFUSED.keys())
-def test_a_refused_token_is_401_with_its_reason_and_reaches_no_table(
+def test_a_refused_token_is_401_with_its_reason_and_without_a_query(
     raw_token: str, detail: str, django_assert_num_queries: Any
 ) -> None:
     with django_assert_num_queries(0):
@@ -189,7 +189,7 @@ def test_a_refused_token_is_401_with_its_reason_and_reaches_no_table(
 @pytest.mark.parametrize(
     "authorization", [None, "", " ", "Basic YWRhOnB3", "Bearer", "bearer  ", "Token x.y.z", "Bearerx"]
 )
-def test_without_a_bearer_token_no_credentials_were_provided(authorization: str | None) -> None:
+def test_without_a_bearer_token_the_answer_is_no_credentials(authorization: str | None) -> None:
     response = get(authorization)
     assert response.status_code == 401
     assert response.json() == {"detail": NO_CREDENTIALS}
@@ -203,7 +203,7 @@ def test_the_case_of_the_scheme_does_not_matter(scheme: str) -> None:
 
 @pytest.mark.parametrize("depth", [100, 900, 1000, 2000, 2900])
 def test_a_deeply_nested_token_is_accepted_or_refused(depth: int) -> None:
-    """How deep Python parses depends on its version; what it does not parse is refused."""
+    """The depth that Python can parse depends on its version. A deeper token is refused."""
     nested = b"[" * depth + b"]" * depth
     for deep in [sign(claims(), b'{"alg":"HS256","x":' + nested + b"}"), sign(raw_claims(x=nested.decode()))]:
         assert len(deep) <= 8192
@@ -236,7 +236,7 @@ ACCEPTED = {
 
 @pytest.mark.requirement("FR-001")
 @pytest.mark.parametrize("raw_token", ACCEPTED.values(), ids=ACCEPTED.keys())
-def test_an_accepted_token(raw_token: str) -> None:
+def test_a_valid_token_is_accepted(raw_token: str) -> None:
     assert len(raw_token) <= 8192
     assert get(f"Bearer {raw_token}").status_code == 200
 
@@ -255,7 +255,7 @@ def test_the_longest_accepted_token_has_8192_bytes() -> None:
 @pytest.mark.parametrize(
     "user_id", ["1", "a" * 255, "KOGJWRsyXPQEYxPzaZAekKcFJsiHcOx7", "auth0|x/y", " ada ", "😀", "a'; --", "%00"]
 )
-def test_the_user_is_the_sub_as_it_is(user_id: str, ada: UserClient) -> None:
+def test_the_user_is_exactly_the_sub(user_id: str, ada: UserClient) -> None:
     ada.task()
     response = Client().post(
         "/api/tasks", {"title": "x"}, "application/json", headers={"Authorization": f"Bearer {token(user_id)}"}
@@ -264,7 +264,7 @@ def test_the_user_is_the_sub_as_it_is(user_id: str, ada: UserClient) -> None:
     assert [task["user_id"] for task in get(f"Bearer {token(user_id)}").json()] == [user_id]
 
 
-def test_the_sub_counts_and_not_the_id_nor_the_email() -> None:
+def test_the_user_is_never_the_id_or_the_email() -> None:
     response = Client().post(
         "/api/tasks", {"title": "x"}, "application/json", headers={"Authorization": f"Bearer {token('ada', id='bob')}"}
     )
@@ -273,7 +273,7 @@ def test_the_sub_counts_and_not_the_id_nor_the_email() -> None:
 
 @pytest.fixture
 def now(monkeypatch: pytest.MonkeyPatch) -> int:
-    """A second at which the verifying clock stands still."""
+    """The time at which the clock of `tokens` stands still."""
     moment = int(time.time())
     monkeypatch.setattr(tokens, "time", SimpleNamespace(time=lambda: float(moment)))
     return moment
@@ -293,7 +293,7 @@ def test_nbf_has_ten_seconds_of_leeway(offset: float, accepted: bool, now: int) 
     assert accepted or response.json() == {"detail": INVALID}
 
 
-def test_a_token_that_was_accepted_ends_when_it_expires(now: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_accepted_token_is_refused_once_it_expires(now: int, monkeypatch: pytest.MonkeyPatch) -> None:
     sent = f"Bearer {token(exp=now + 1)}"
     assert [get(sent).status_code for _ in range(2)] == [200, 200]
     monkeypatch.setattr(tokens, "time", SimpleNamespace(time=lambda: now + 1.0))
@@ -310,7 +310,7 @@ def test_the_secret_is_the_raw_string(settings: Any) -> None:
         assert get(f"Bearer {sign(claims(), secret=secret.strip() + '.')}").status_code == 401
 
 
-def test_a_secret_that_changes_ends_the_old_tokens(settings: Any) -> None:
+def test_tokens_under_an_old_secret_are_refused(settings: Any) -> None:
     old = token()
     assert get(f"Bearer {old}").status_code == 200
     settings.BETTER_AUTH_SECRET = "a new secret, of 32 bytes or more"
@@ -358,7 +358,7 @@ RECIPIENTS = {
 
 
 @pytest.mark.parametrize(("changes", "detail"), RECIPIENTS.values(), ids=RECIPIENTS.keys())
-def test_with_better_auth_url_issuer_and_audience_have_to_match_where_present(
+def test_with_better_auth_url_issuer_and_audience_must_match_if_present(
     changes: dict[str, Any], detail: str | None, better_auth_url: None
 ) -> None:
     response = get(f"Bearer {token(**changes)}")
@@ -370,12 +370,12 @@ def test_with_better_auth_url_issuer_and_audience_have_to_match_where_present(
 
 
 @pytest.mark.requirement("FR-011")
-def test_the_issuer_is_named_only_once_the_signature_holds(better_auth_url: None) -> None:
+def test_the_answer_names_the_issuer_only_if_the_signature_is_valid(better_auth_url: None) -> None:
     response = get(f"Bearer {sign(claims(iss='https://evil.example'), secret='not the secret of this server!!!')}")
     assert response.json() == {"detail": INVALID}
 
 
-def test_issuer_and_audience_may_be_others_than_the_origin(settings: Any, better_auth_url: None) -> None:
+def test_issuer_and_audience_can_be_configured(settings: Any, better_auth_url: None) -> None:
     settings.BETTER_AUTH_ISSUER = "https://issuer.example"
     settings.BETTER_AUTH_AUDIENCE = "todo"
     assert get(f"Bearer {token(iss='https://issuer.example', aud='todo')}").status_code == 200

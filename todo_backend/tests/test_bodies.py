@@ -1,5 +1,6 @@
-"""What a request's body may be, and which error comes first."""
+"""The body of a request: which bodies are accepted, and which error comes first."""
 
+import io
 from typing import Any
 
 import pytest
@@ -23,8 +24,8 @@ def task(ada: UserClient) -> Any:
 
 
 @pytest.fixture
-def unchanged(task: dict[str, Any], rows: Rows) -> Any:
-    """Asserts, after the test, that the task and no other is there as it was."""
+def assert_unchanged(task: dict[str, Any], rows: Rows) -> Any:
+    """Asserts after the test that no task was added, changed or deleted."""
     before = rows()
     yield
     assert rows() == before
@@ -64,7 +65,7 @@ NOT_JSON = {
 @pytest.mark.requirement("FR-008")
 @pytest.mark.parametrize("raw", NOT_JSON.values(), ids=NOT_JSON.keys())
 def test_a_body_that_is_not_json_is_400(
-    raw: bytes, ada: UserClient, task: dict[str, Any], unchanged: None, django_assert_num_queries: Any
+    raw: bytes, ada: UserClient, task: dict[str, Any], assert_unchanged: None, django_assert_num_queries: Any
 ) -> None:
     with django_assert_num_queries(0):
         for method, path in writes(task):
@@ -76,7 +77,7 @@ def test_a_body_that_is_not_json_is_400(
 @pytest.mark.parametrize("opening", [b"[", b'{"a":'])
 @pytest.mark.parametrize(("depth", "status"), [(98, 422), (99, 422), (100, 400), (500, 400), (990, 400), (2000, 400)])
 def test_nesting_beyond_100_levels_is_400(
-    depth: int, status: int, opening: bytes, ada: UserClient, task: dict[str, Any], unchanged: None
+    depth: int, status: int, opening: bytes, ada: UserClient, task: dict[str, Any], assert_unchanged: None
 ) -> None:
     closing = b"]" if opening == b"[" else b"}"
     for method, path in writes(task)[:3]:
@@ -88,8 +89,8 @@ NOT_AN_OBJECT = [b"[]", b"null", b"true", b"5", b'"x"', b'[{"title": "x"}]', b"1
 
 
 @pytest.mark.parametrize("raw", NOT_AN_OBJECT)
-def test_json_that_is_no_object_is_422_under_non_field_errors(
-    raw: bytes, ada: UserClient, task: dict[str, Any], unchanged: None
+def test_json_that_is_not_an_object_is_422_under_non_field_errors(
+    raw: bytes, ada: UserClient, task: dict[str, Any], assert_unchanged: None
 ) -> None:
     for method, path in writes(task):
         response = ada(method, path, raw=raw)
@@ -124,7 +125,7 @@ def test_a_number_of_any_length_is_json(number: str, ada: UserClient, rows: Rows
     ],
 )
 def test_another_media_type_or_charset_is_415(
-    content_type: str, debug: bool, ada: UserClient, task: dict[str, Any], unchanged: None, settings: Any
+    content_type: str, debug: bool, ada: UserClient, task: dict[str, Any], assert_unchanged: None, settings: Any
 ) -> None:
     settings.DEBUG = debug
     for method, path in writes(task):
@@ -140,19 +141,19 @@ def test_another_media_type_or_charset_is_415(
         *('application/json; charset="utf-8"', "application/json; charset=utf8", "application/json; indent=4"),
     ],
 )
-def test_utf_8_json_by_any_spelling_is_read(content_type: str, ada: UserClient) -> None:
+def test_json_in_utf_8_is_accepted_under_any_spelling_of_its_type(content_type: str, ada: UserClient) -> None:
     response = ada("POST", "/api/tasks", {"title": "é"}, content_type=content_type)
     assert (response.status_code, response.json()["title"]) == (201, "é")
 
 
-def test_a_body_without_a_media_type_is_415(ada: UserClient, unchanged: None) -> None:
+def test_a_body_without_a_media_type_is_415(ada: UserClient, assert_unchanged: None) -> None:
     response = Client().generic(
         "POST", "/api/tasks", b"{}", content_type="", headers={"Authorization": f"Bearer {ada.token}"}
     )
     assert response.status_code == 415
 
 
-def test_64_kib_are_read_and_a_byte_more_is_413(ada: UserClient, task: dict[str, Any], rows: Rows) -> None:
+def test_64_kib_are_accepted_and_a_byte_more_is_413(ada: UserClient, task: dict[str, Any], rows: Rows) -> None:
     assert ada("POST", "/api/tasks", raw=padded(LIMIT)).status_code == 201
     before = rows()
     for method, path in [*writes(task), ("GET", "/api/tasks"), ("DELETE", f"/api/tasks/{task['id']}")]:
@@ -162,7 +163,7 @@ def test_64_kib_are_read_and_a_byte_more_is_413(ada: UserClient, task: dict[str,
     assert rows() == before
 
 
-def test_a_body_without_content_length_is_411(ada: UserClient, task: dict[str, Any], unchanged: None) -> None:
+def test_a_body_without_content_length_is_411(ada: UserClient, task: dict[str, Any], assert_unchanged: None) -> None:
     for method, path in [*writes(task), ("GET", "/api/tasks"), ("DELETE", f"/api/tasks/{task['id']}")]:
         response = ada(method, path, **{"Transfer-Encoding": "chunked"})
         assert response.status_code == 411
@@ -170,21 +171,46 @@ def test_a_body_without_content_length_is_411(ada: UserClient, task: dict[str, A
 
 
 @pytest.mark.parametrize("length", ["x", "-1", "1e1", "\u00b2"])
-def test_a_content_length_that_is_no_number_is_none(
-    length: str, ada: UserClient, task: dict[str, Any], unchanged: None
+def test_an_invalid_content_length_is_411(
+    length: str, ada: UserClient, task: dict[str, Any], assert_unchanged: None
 ) -> None:
     response = ada("PATCH", f"/api/tasks/{task['id']}/complete", **{"Content-Length": length})
     assert response.status_code == 411
 
 
-def test_a_content_length_of_5000_digits_is_too_large(ada: UserClient, task: dict[str, Any], unchanged: None) -> None:
+def test_a_content_length_of_5000_digits_is_too_large(
+    ada: UserClient, task: dict[str, Any], assert_unchanged: None
+) -> None:
     response = ada("PATCH", f"/api/tasks/{task['id']}/complete", **{"Content-Length": "9" * 5000})
     assert response.status_code == 413
 
 
+class BrokenBody(io.BytesIO):
+    """The body of a client that disconnected, on a WSGI server that raises an error for it."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        raise OSError("the connection was closed")
+
+
+def test_a_body_that_cannot_be_read_is_400(ada: UserClient, task: dict[str, Any], assert_unchanged: None) -> None:
+    broken: dict[str, Any] = {"wsgi.input": BrokenBody()}
+    for method, path in writes(task):
+        response = Client().generic(
+            method,
+            path,
+            b"{}",
+            "application/json",
+            headers={"Authorization": f"Bearer {ada.token}"},
+            **broken,
+        )
+        assert (response.status_code, response.json()) == (400, {"detail": "The body is incomplete."})
+
+
 @pytest.mark.requirement("FR-009")
-def test_the_first_error_that_applies_is_the_answer(task: dict[str, Any], unchanged: None, ada: UserClient) -> None:
-    """One request with everything wrong, mended one thing at a time, in the contract's order."""
+def test_the_first_applicable_error_is_the_answer(
+    task: dict[str, Any], assert_unchanged: None, ada: UserClient
+) -> None:
+    """A request with every error, which are mended one after the other, in the specification's order."""
     wrong: dict[str, Any] = {
         "path": "/api/nowhere",
         "method": "POST",
@@ -221,7 +247,7 @@ def test_the_first_error_that_applies_is_the_answer(task: dict[str, Any], unchan
 
 @pytest.mark.sqlite
 @pytest.mark.postgresql
-def test_any_value_in_any_field_is_a_task_or_422_and_never_more(ada: UserClient, rows: Rows) -> None:
+def test_any_value_in_any_field_creates_one_task_or_is_422(ada: UserClient, rows: Rows) -> None:
     values = ["", " ", "x", "\0", "x" * 201, "x" * 1001, 0, 1, -1, 1.5, 1e308, True, False, None, [], [1], {}, {"a": 1}]
     for field in ["title", "description", "completed", "id", "user_id", "created_at", "other"]:
         for value in values:

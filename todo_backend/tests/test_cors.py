@@ -31,7 +31,7 @@ def test_a_preflight_needs_no_token_and_is_cached_for_a_day(path: str, django_as
     assert "origin" in header_list(response, "Vary")
 
 
-def test_a_preflight_for_another_host_is_400_and_the_origin_may_read_that() -> None:
+def test_a_preflight_for_another_host_is_400_which_the_origin_may_read() -> None:
     response = Client().options("/api/tasks", headers={"Origin": ORIGIN, "Host": "evil.example", **PREFLIGHT})
     assert (response.status_code, response.json()) == (400, {"detail": "This Host is not among ALLOWED_HOSTS."})
     assert response["Access-Control-Allow-Origin"] == ORIGIN
@@ -52,7 +52,7 @@ def test_another_origin_may_not_read(origin: str, ada: UserClient) -> None:
         assert not [name for name in response.headers if name.lower().startswith("access-control-")]
 
 
-def test_a_preflight_that_is_refused_is_logged_with_its_origin(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_log_names_the_origin_of_a_refused_preflight(caplog: pytest.LogCaptureFixture) -> None:
     for origin in ["http://localhost:3000", "http://127.0.0.1:3000"]:
         Client().options("/api/tasks", headers={"Origin": origin, **PREFLIGHT})
     messages = [record.message for record in caplog.records if record.name == "todo_backend.middleware"]
@@ -88,7 +88,7 @@ def test_the_origin_may_read_every_answer_errors_included(ada: UserClient) -> No
         }
 
 
-def test_the_origin_may_read_what_failed_here(ada: UserClient) -> None:
+def test_the_origin_may_read_server_errors(ada: UserClient) -> None:
     for error, status in [(OperationalError, 503), (ZeroDivisionError, 500)]:
 
         def fail(*args: Any, error: type[Exception] = error) -> None:
@@ -109,7 +109,7 @@ def test_the_origins_are_those_of_the_settings(ada: UserClient, settings: Any) -
     assert ada("GET", "/api/tasks", Origin=ORIGIN)["Access-Control-Allow-Origin"] == ORIGIN
 
 
-def test_without_an_origin_there_is_nothing_to_allow(ada: UserClient) -> None:
+def test_a_request_without_an_origin_gets_no_cors_header(ada: UserClient) -> None:
     response = ada("GET", "/api/tasks")
     assert "Access-Control-Allow-Origin" not in response
     assert "origin" in header_list(response, "Vary")

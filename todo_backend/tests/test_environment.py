@@ -1,4 +1,4 @@
-"""What the environment's variables become, and which values are refused."""
+"""Environment variables: their values, and the values that are refused."""
 
 from pathlib import Path
 from typing import Any
@@ -116,7 +116,10 @@ def test_a_database_url_that_cannot_be_used_is_refused_in_one_line_without_its_p
 
 def test_keys_without_the_url_of_better_auth_name_both_variables() -> None:
     message = refusal(BETTER_AUTH_JWKS_URL="http://localhost:3000/jwks")
-    assert message == "BETTER_AUTH_JWKS_URL needs BETTER_AUTH_URL, whose origin tokens name."
+    assert (
+        message
+        == "BETTER_AUTH_JWKS_URL needs BETTER_AUTH_URL, which gives the issuer and the audience that tokens must name."
+    )
 
 
 @pytest.mark.parametrize("url", ["", " "], ids=["empty", "blank"])
@@ -192,7 +195,7 @@ def test_an_empty_variable_is_unset(env_file: Path) -> None:
     assert environment.read({"DEBUG": ""}, env_file) == {}
 
 
-def test_python_dotenvs_switch_leaves_env_out(env_file: Path) -> None:
+def test_python_dotenvs_switch_turns_env_off(env_file: Path) -> None:
     env_file.write_bytes(b"DEBUG=\xff\n")
     switch = {"PYTHON_DOTENV_DISABLED": "true"}
     assert environment.read(switch, env_file) == switch
@@ -205,7 +208,7 @@ def test_an_env_that_is_not_utf_8_is_refused(env_file: Path) -> None:
 
 
 def test_an_env_that_cannot_be_read_is_refused(env_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # A file without permissions would not do, because root may read it.
+    # A file without permissions is no test, because root may read it.
     def deny(*args: object, **kwargs: object) -> None:
         raise PermissionError(13, "Permission denied", str(env_file))
 

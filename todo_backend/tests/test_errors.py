@@ -10,7 +10,7 @@ from django.test import Client
 
 from tasks.models import Task
 from testing.client import UserClient
-from testing.failures import fail_with, failing_middleware
+from testing.failures import fail_with
 
 pytestmark = pytest.mark.django_db
 
@@ -49,11 +49,10 @@ def test_answers_are_json_whatever_is_accepted(accept: str, debug: None, ada: Us
 
 
 @pytest.fixture
-def broken_table() -> Any:
-    """A table that lacks a column the model has; the test's transaction undoes it."""
+def broken_table() -> None:
+    """Renames a column that the model has. The test's transaction is rolled back."""
     with connection.cursor() as cursor:
         cursor.execute("ALTER TABLE tasks_task RENAME COLUMN title TO heading")
-    return None
 
 
 OPERATIONS: list[tuple[str, str, dict[str, Any] | None]] = [
@@ -102,7 +101,18 @@ def test_a_database_without_its_table_is_503_and_the_log_says_migrate(
     assert "run `manage.py migrate`" in caplog.text
 
 
-def test_what_a_shortcut_of_django_does_not_find_is_404(ada: UserClient) -> None:
+@pytest.mark.sqlite
+def test_a_text_that_is_not_utf_8_is_503_and_is_not_logged(ada: UserClient, caplog: pytest.LogCaptureFixture) -> None:
+    """Only another program can have written it. SQLite's error quotes it."""
+    ada.task()
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE tasks_task SET description = CAST(x'70726976617465ff' AS TEXT)")
+    assert ada("GET", "/api/tasks").status_code == 503
+    assert "Could not decode to UTF-8 column 'description'" in caplog.text
+    assert "private" not in caplog.text
+
+
+def test_http404_is_answered_with_404(ada: UserClient) -> None:
     with fail_with(Http404("No Task matches the given query.")):
         response = ada("GET", "/api/tasks")
     assert (response.status_code, response.content) == (404, b'{"detail":"Not found."}')
@@ -113,7 +123,7 @@ def test_what_a_shortcut_of_django_does_not_find_is_404(ada: UserClient) -> None
     "error", [OperationalError("db at 10.0.0.7 is gone"), InterfaceError("connection already closed")]
 )
 @pytest.mark.parametrize(("method", "path", "body"), OPERATIONS)
-def test_a_database_that_fails_is_503_and_says_nothing_of_itself(
+def test_a_failing_database_is_503_without_details(
     method: str, path: str, body: Any, error: Exception, debug: None, ada: UserClient
 ) -> None:
     with fail_with(error):
@@ -126,7 +136,7 @@ def test_a_database_that_fails_is_503_and_says_nothing_of_itself(
 @pytest.mark.requirement("FR-011")
 @pytest.mark.parametrize("error", [ZeroDivisionError("secret of the house"), DataError("secret of the house")])
 @pytest.mark.parametrize(("method", "path", "body"), OPERATIONS)
-def test_an_error_of_ours_is_500_and_its_traceback_is_in_the_log_only(
+def test_an_unexpected_error_is_500_and_its_traceback_is_only_in_the_log(
     method: str, path: str, body: Any, error: Exception, debug: None, ada: UserClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     with fail_with(error):
@@ -148,7 +158,7 @@ def test_an_error_of_ours_is_500_and_its_traceback_is_in_the_log_only(
 def test_an_error_outside_the_views_is_json_too(
     error: type[Exception], status: int, detail: bytes, debug: None, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(failing_middleware, "error", error, raising=False)
+    monkeypatch.setattr("testing.failures.middleware_error", error)
     settings.MIDDLEWARE = [*settings.MIDDLEWARE, "testing.failures.failing_middleware"]
     client = Client(raise_request_exception=False)
     response = client.get("/api/tasks", headers={"Origin": "http://localhost:3000", "Accept": "text/html"})
@@ -162,7 +172,7 @@ def test_an_error_outside_the_views_is_json_too(
     ("path", "allow"),
     [("/healthz", "GET, HEAD"), ("/readyz", "GET, HEAD"), ("/api/schema", "GET, HEAD"), ("/api/docs", "GET, HEAD")],
 )
-def test_a_method_that_a_page_does_not_have_is_405_in_json(path: str, allow: str, debug: None) -> None:
+def test_an_unsupported_method_of_a_page_is_405_in_json(path: str, allow: str, debug: None) -> None:
     for method in ["POST", "OPTIONS", "DELETE", "PATCH"]:
         response = Client().generic(method, path, headers={"Accept": "text/html"})
         assert response.status_code == 405
@@ -184,7 +194,7 @@ def test_answers_elsewhere_may_be_stored() -> None:
     assert "Cache-Control" not in Client().get("/healthz")
 
 
-def test_a_refused_write_leaves_the_rows(ada: UserClient) -> None:
+def test_a_failed_write_changes_no_row(ada: UserClient) -> None:
     task = ada.task()
     with fail_with(OperationalError("gone")):
         ada("PATCH", f"/api/tasks/{task['id']}", {"title": "x"})

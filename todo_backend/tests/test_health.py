@@ -9,21 +9,21 @@ pytestmark = [pytest.mark.sqlite, pytest.mark.postgresql]
 ANY_HOST = {"Host": "10.1.2.3:8000"}
 
 
-def test_the_process_lives_without_a_database_a_token_or_a_host_name() -> None:
+def test_healthz_needs_no_database_no_token_and_no_host() -> None:
     for path in ["/healthz", "/healthz/"]:
         response = Client().get(path, headers=ANY_HOST)
         assert (response.status_code, response.json()) == (200, {"status": "ok"})
 
 
 @pytest.mark.django_db
-def test_it_is_ready_with_a_database_that_has_all_migrations() -> None:
+def test_readyz_is_200_with_all_migrations() -> None:
     for path in ["/readyz", "/readyz/"]:
         response = Client().get(path, headers=ANY_HOST)
         assert (response.status_code, response.json()) == (200, {"status": "ok"})
 
 
 @pytest.mark.django_db
-def test_it_is_not_ready_while_a_migration_is_missing() -> None:
+def test_readyz_is_503_without_a_migration() -> None:
     with connection.cursor() as cursor:
         cursor.execute("DELETE FROM django_migrations WHERE app = 'tasks'")
     response = Client().get("/readyz", headers=ANY_HOST)
@@ -33,7 +33,7 @@ def test_it_is_not_ready_while_a_migration_is_missing() -> None:
 
 
 @pytest.mark.django_db
-def test_it_is_not_ready_without_a_database() -> None:
+def test_readyz_is_503_without_a_database() -> None:
     def fail(*args: Any) -> None:
         raise OperationalError("the server at 10.0.0.7 is gone")
 
@@ -47,7 +47,7 @@ def test_it_is_not_ready_without_a_database() -> None:
 
 @pytest.mark.requirement("FR-010")
 @pytest.mark.django_db
-def test_migrate_makes_the_tables_of_tasks_and_no_other() -> None:
+def test_migrate_creates_only_the_table_of_tasks() -> None:
     tables = set(connection.introspection.table_names())
     assert tables == {"tasks_task", "django_migrations"}
     with connection.cursor() as cursor:

@@ -1,4 +1,4 @@
-"""The production server under clients that mean harm: what they send, how slowly, and what they never read."""
+"""The production server with hostile clients: malformed requests, slow requests, and answers that are not read."""
 
 import json
 import socket
@@ -33,7 +33,7 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory, log: Path) -> Iterator[str]:
-    """A server of all the tests here; asserts after them that its log has no traceback and nothing of the token."""
+    """The server of this module. Asserts at the end that its log has no traceback and no part of the token."""
     url = empty_database(tmp_path_factory.mktemp("database"))
     assert manage("migrate", DATABASE_URL=url).returncode == 0
     with server(log, DATABASE_URL=url, LOG_LEVEL="DEBUG") as address:
@@ -49,7 +49,7 @@ def task(address: str) -> Any:
 
 
 def split(answer: bytes) -> tuple[int, Any]:
-    """Status and JSON of an answer; nothing of ours is something else."""
+    """Status and JSON of an answer. Asserts that a body is JSON."""
     head, _, content = answer.partition(b"\r\n\r\n")
     assert not content or b"\r\ncontent-type: application/json" in head
     return int(head.split()[1]), json.loads(content) if content else None
@@ -90,7 +90,7 @@ HEADERS = [
 
 
 @pytest.mark.parametrize(("head", "status"), [*TARGETS, *HEADERS])
-def test_an_odd_target_or_header_gets_its_answer(address: str, head: bytes, status: int) -> None:
+def test_an_unusual_target_or_header_is_answered(address: str, head: bytes, status: int) -> None:
     assert answer(address, head)[0] == status
 
 
@@ -108,7 +108,7 @@ def test_an_odd_target_or_header_gets_its_answer(address: str, head: bytes, stat
 def test_a_path_that_names_no_task_is_404(address: str, method: bytes, path: bytes, task: dict[str, Any]) -> None:
     target = b"/api/tasks/" + path.replace(b"{id}", b"%d" % task["id"])
     head = method + b" " + target + b" HTTP/1.1" + SIGNED + b"\r\nContent-Type: application/json" + LENGTH
-    # A path of dots is one of a user, and no server resolves them.
+    # No server resolves dots, so such a path names another user.
     assert answer(address, head, BODY)[0] == (403 if b"/tasks/" in target[11:] or b"%2f" in target else 404)
     assert request(address, "GET", f"/api/tasks/{task['id']}")[2] == task
 
@@ -133,7 +133,7 @@ BODIES = [
 
 @pytest.mark.requirement("FR-008")
 @pytest.mark.parametrize(("head", "body", "status"), BODIES)
-def test_an_odd_body_gets_its_answer(address: str, head: bytes, body: bytes, status: int) -> None:
+def test_an_unusual_body_is_answered(address: str, head: bytes, body: bytes, status: int) -> None:
     assert answer(address, head, body)[0] == status
 
 
@@ -141,7 +141,7 @@ def test_an_odd_body_gets_its_answer(address: str, head: bytes, body: bytes, sta
 @pytest.mark.parametrize(
     "value", ["9" * 10_000, "-" + "9" * 10_000, "1e" + "9" * 10_000, "1E-999999999", '"\\ud800"', '"\\u0000"']
 )
-def test_a_value_that_no_column_holds_is_422(address: str, field: str, value: str) -> None:
+def test_a_value_that_cannot_be_stored_is_422(address: str, field: str, value: str) -> None:
     status, _, content = request(address, "POST", "/api/tasks", f'{{"title": "x", "{field}": {value}}}', **JSON)
     assert (status, list(content["errors"])) == (422, [field])
 
@@ -156,23 +156,23 @@ def test_a_value_that_no_column_holds_is_422(address: str, field: str, value: st
         (b"POST /api/tasks", AUTHORIZATION + b"\r\nContent-Type: text/plain", 415),
     ],
 )
-@pytest.mark.parametrize("apart", [False, True], ids=["at once", "head first"])
+@pytest.mark.parametrize("apart", [False, True], ids=["with the head", "after the answer"])
 def test_a_large_body_is_refused_without_being_awaited(
     address: str, line: bytes, headers: bytes, refused: int, size: int, apart: bool
 ) -> None:
-    """The connection may be closed before the body is sent; the answer is there all the same."""
+    """The server may close the connection before the body is sent. The client gets the answer nevertheless."""
     head = line + b" HTTP/1.1" + HOST + headers + b"\r\nContent-Length: %d\r\n\r\n" % size
     with closing(connect(address)) as client:
         with suppress(BrokenPipeError, ConnectionResetError):
             client.sendall(head if apart else head + b"x" * size)
-            if apart:
-                time.sleep(0.02)
-                client.sendall(b"x" * size)
         status, _ = split(client.recv(65536))
+        if apart:
+            with suppress(BrokenPipeError, ConnectionResetError):
+                client.sendall(b"x" * size)
     assert status == (413 if refused == 415 and size > 64 * 1024 else refused)
 
 
-def test_a_client_that_asks_first_gets_its_answer(address: str) -> None:
+def test_expect_100_continue_is_answered(address: str) -> None:
     with closing(connect(address)) as client:
         client.sendall(POST + LENGTH + b"\r\nExpect: 100-continue\r\n\r\n")
         assert client.recv(65536) == b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -182,7 +182,7 @@ def test_a_client_that_asks_first_gets_its_answer(address: str) -> None:
     assert answer(address, head)[0] == 401
 
 
-def test_requests_in_one_go_are_answered_in_turn(address: str) -> None:
+def test_pipelined_requests_are_answered_in_order(address: str) -> None:
     hidden = b"GET /healthz HTTP/1.1" + HOST + b"\r\n\r\n"
     requests = [
         POST + LENGTH + b"\r\n\r\n" + BODY,
@@ -194,7 +194,7 @@ def test_requests_in_one_go_are_answered_in_turn(address: str) -> None:
     assert [part.split()[0] for part in answers] == [b"201", b"404", b"405", b"200"]
 
 
-def test_no_header_makes_another_user(address: str) -> None:
+def test_no_header_changes_the_user(address: str) -> None:
     names = [b"HTTP_AUTHORIZATION", b"Authorization_", b"X-Authorization", b"Proxy-Authorization"]
     for name in names:
         head = b"GET /api/tasks HTTP/1.1" + HOST + AUTHORIZATION.replace(b"Authorization", name)
@@ -222,8 +222,8 @@ NOT_HTTP = [
 
 
 @pytest.mark.parametrize(("head", "status"), NOT_HTTP)
-def test_what_is_not_http_never_reaches_the_application(address: str, log: Path, head: bytes, status: int) -> None:
-    """Granian refuses it, with an empty body."""
+def test_malformed_http_does_not_reach_the_application(address: str, log: Path, head: bytes, status: int) -> None:
+    """Granian refuses it with an empty body."""
     before = log.stat().st_size
     with closing(connect(address)) as client:
         with suppress(BrokenPipeError, ConnectionResetError):
@@ -233,21 +233,21 @@ def test_what_is_not_http_never_reaches_the_application(address: str, log: Path,
 
 
 def assert_served(address: str) -> None:
-    """Other clients get their answers, each before `request` gives up waiting for it."""
+    """Asserts that other clients get their answers within the timeout of `request`."""
     for _ in range(10):
         assert request(address, "GET", "/api/tasks/0")[0] == 404
 
 
-def test_no_content_type_takes_long_to_refuse(address: str) -> None:
-    """Parsing one of them would take 6 seconds."""
+def test_a_long_content_type_is_refused_quickly(address: str) -> None:
+    """Parsing one of them would take 6 seconds, so parsing four would take longer than the limit."""
     start = time.monotonic()
-    for name in [b"Content-Type: a/b", b"Content-Type: application/json", b"Content_Type: a/b"]:
+    for name in [b"Content-Type: a/b", b"Content-Type: application/json", b"Content_Type: a/b"] * 4:
         head = b"POST /api/tasks HTTP/1.1" + SIGNED + LENGTH + b"\r\n" + name + b";" * 400_000
         assert answer(address, head, BODY)[0] == 415
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 20
 
 
-def test_slow_heads_hold_up_nobody(address: str) -> None:
+def test_slow_heads_do_not_block_other_clients(address: str) -> None:
     with ExitStack() as stack:
         clients = [stack.enter_context(closing(connect(address))) for _ in range(200)]
         for part in [GET[:20], GET[20:21], GET[21:22]]:
@@ -259,7 +259,7 @@ def test_slow_heads_hold_up_nobody(address: str) -> None:
         assert {client.recv(15) for client in clients} == {b"HTTP/1.1 200 OK"}
 
 
-def test_slow_bodies_of_strangers_hold_up_nobody(address: str) -> None:
+def test_slow_bodies_without_a_token_do_not_block_other_clients(address: str) -> None:
     with ExitStack() as stack:
         for _ in range(40):
             client = stack.enter_context(closing(connect(address)))
@@ -268,21 +268,21 @@ def test_slow_bodies_of_strangers_hold_up_nobody(address: str) -> None:
 
 
 @pytest.mark.parametrize("read", [True, False], ids=["slowly", "not at all"])
-def test_clients_that_do_not_read_hold_up_nobody(address: str, read: bool) -> None:
+def test_clients_that_do_not_read_do_not_block_other_clients(address: str, read: bool) -> None:
     with ExitStack() as stack:
         for _ in range(20):
             client = stack.enter_context(closing(socket.socket()))
             client.settimeout(15)
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             client.connect((urlsplit(address).hostname, urlsplit(address).port))
-            # More than the kernel takes.
+            # More than the kernel buffers.
             client.sendall((b"GET " + BUNDLE + b" HTTP/1.1" + HOST + b"\r\n\r\n") * 6)
             if read:
                 client.recv(1)
         assert_served(address)
 
 
-def test_clients_that_leave_hold_up_nobody(address: str) -> None:
+def test_clients_that_disconnect_do_not_block_other_clients(address: str) -> None:
     for _ in range(50):
         client = connect(address)
         client.sendall(POST + b"\r\nContent-Length: 100\r\n\r\n{")
@@ -291,7 +291,7 @@ def test_clients_that_leave_hold_up_nobody(address: str) -> None:
 
 
 def test_a_preflight_needs_no_route(address: str) -> None:
-    """So that the page can read the 404 that comes after it, and not only that the request failed."""
+    """With this answer the page can read the 404 of the request itself."""
     cors = b"\r\nOrigin: http://localhost:3000"
     head = b"OPTIONS /nowhere HTTP/1.1" + HOST + cors + b"\r\nAccess-Control-Request-Method: GET"
     assert raw_request(address, head).startswith(b"HTTP/1.1 200")

@@ -1,15 +1,15 @@
-"""Connections that were cut while idle are noticed before they are used, without a round trip for each request."""
+"""A connection that the server closed while it was idle is noticed, without a round trip for each request."""
 
 import os
 import resource
 from contextlib import ExitStack
 from time import monotonic
-from typing import Any
 
 import psycopg
 import pytest
 from django.db import connection
 
+from testing.client import Logged, UserClient
 from testing.processes import database_url
 from todo_backend.postgresql import base
 
@@ -24,7 +24,7 @@ def cut_all_others() -> None:
         )
 
 
-def test_a_connection_in_use_is_not_asked_whether_it_lives(ada: Any, logged: Any) -> None:
+def test_a_connection_in_use_is_checked_without_a_statement(ada: UserClient, logged: Logged) -> None:
     ada("GET", "/api/tasks")
     with logged() as statements:
         for _ in range(5):
@@ -32,8 +32,8 @@ def test_a_connection_in_use_is_not_asked_whether_it_lives(ada: Any, logged: Any
     assert [statement.split()[0] for statement in statements] == ["SELECT"] * 5
 
 
-def test_nor_is_one_whose_descriptor_is_above_1023(ada: Any, logged: Any) -> None:
-    """A server with many clients has such descriptors, which select() does not take."""
+def test_a_descriptor_above_1023_is_checked_without_a_statement(ada: UserClient, logged: Logged) -> None:
+    """A server with many clients has such descriptors, which select() does not accept."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     connection.close()
     with ExitStack() as stack:
@@ -49,7 +49,8 @@ def test_nor_is_one_whose_descriptor_is_above_1023(ada: Any, logged: Any) -> Non
     assert len(statements) == 1
 
 
-def test_one_that_was_cut_while_idle_costs_no_request(ada: Any) -> None:
+@pytest.mark.requirement("SC-004")
+def test_a_connection_cut_while_idle_is_replaced_before_its_use(ada: UserClient) -> None:
     task = ada.task()
     path = f"/api/tasks/{task['id']}"
     for method, suffix, body, status in [
@@ -62,14 +63,16 @@ def test_one_that_was_cut_while_idle_costs_no_request(ada: Any) -> None:
         assert ada(method, f"{path}{suffix}", body).status_code == status
 
 
-def test_one_that_this_side_closed_is_replaced(ada: Any) -> None:
+def test_a_connection_closed_on_this_side_is_replaced(ada: UserClient) -> None:
     ada("GET", "/api/tasks")
     connection.connection.close()
     for _ in range(2):
         assert ada("GET", "/api/tasks").status_code == 200
 
 
-def test_after_a_minute_and_after_an_error_it_is_asked(ada: Any, logged: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_after_a_minute_or_an_error_a_connection_is_checked_by_a_statement(
+    ada: UserClient, logged: Logged, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def count_of_statements() -> int:
         with logged() as statements:
             ada("GET", "/api/tasks")
@@ -77,7 +80,7 @@ def test_after_a_minute_and_after_an_error_it_is_asked(ada: Any, logged: Any, mo
 
     ada("GET", "/api/tasks")
     now = monotonic()
-    monkeypatch.setattr(base, "monotonic", lambda: now + base.TRUSTED_FOR + 1)
+    monkeypatch.setattr(base, "monotonic", lambda: now + base.CHECK_BY_STATEMENT_AFTER + 1)
     assert [count_of_statements(), count_of_statements()] == [2, 1]
     connection.errors_occurred = True
     assert [count_of_statements(), count_of_statements()] == [2, 1]

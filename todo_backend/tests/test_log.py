@@ -31,7 +31,7 @@ def console() -> logging.Handler:
 
 @pytest.fixture
 def log(console: logging.Handler, monkeypatch: pytest.MonkeyPatch) -> Log:
-    """What the process has logged, without the times."""
+    """Returns the lines of the log without their times."""
     stream = io.StringIO()
     monkeypatch.setattr(console, "stream", stream)
     moment = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} ")
@@ -73,13 +73,13 @@ def test_a_request_is_one_line_and_its_answer_has_the_id(
 
 
 @pytest.mark.parametrize("sent", ["a", "7", "-", "Az09._-", "x" * 128, "..", "5c539d72-a45c-4dba-9167-6c69e78b5d39"])
-def test_the_id_of_a_request_is_its_own(sent: str, log: Log) -> None:
+def test_a_valid_request_id_is_kept(sent: str, log: Log) -> None:
     assert Client().get("/healthz", headers={"X-Request-ID": sent})["X-Request-ID"] == sent
     assert log()[0].startswith(f"INFO todo_backend.log {sent}: GET /healthz 200 ")
 
 
 @pytest.mark.parametrize("sent", ["", "x" * 129, "a b", "a,b", "a:b", "a\n", "a\nb", "\u00e9", "\u0661", "<b>", "%41"])
-def test_an_id_of_another_form_is_replaced(sent: str, log: Log) -> None:
+def test_an_invalid_request_id_is_replaced(sent: str, log: Log) -> None:
     ids = [Client().get("/healthz", headers={"X-Request-ID": sent})["X-Request-ID"] for _ in range(2)]
     assert len(set(ids)) == 2
     for made, line in zip(ids, log(), strict=True):
@@ -112,7 +112,7 @@ def test_every_line_of_a_request_has_its_id(ada: UserClient, log: Log, settings:
     assert log()[-1] == "ERROR todo_backend -: Between requests."
 
 
-def test_a_user_cannot_write_a_line(log: Log) -> None:
+def test_a_user_id_cannot_add_a_line_to_the_log(log: Log) -> None:
     UserClient("ada\u2028ERROR \u202e'x'")("GET", "/api/tasks")
     [line] = log()
     assert line.endswith(r""" ms, user "ada\u2028ERROR \u202e'x'" """.rstrip())
@@ -120,7 +120,7 @@ def test_a_user_cannot_write_a_line(log: Log) -> None:
 
 @pytest.fixture
 def refusing_table() -> None:
-    """A table that refuses a title which the API takes; the test's transaction undoes it."""
+    """A table that refuses a title which the API accepts. The test's transaction is rolled back."""
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
             cursor.execute("ALTER TABLE tasks_task ADD CONSTRAINT none_of_those CHECK (title NOT LIKE 'private%')")
@@ -135,23 +135,23 @@ def refusing_table() -> None:
 def log_format(
     request: pytest.FixtureRequest, settings: Any, console: logging.Handler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # A copy, because it is taken apart.
+    # A copy, because configure_formatter() removes items.
     formatter = DictConfigurator({}).configure_formatter({**settings.LOGGING["formatters"][request.param]})
     monkeypatch.setattr(console, "formatter", formatter)
 
 
-def refuse_while_refused(execute: Any, *args: Any) -> Any:
+def raise_while_handling(execute: Any, *args: Any) -> Any:
     try:
         return execute(*args)
     except IntegrityError:
-        raise ZeroDivisionError  # noqa: B904  so that the database's is its context and not its cause
+        raise ZeroDivisionError  # noqa: B904  so that the database's error is its context, not its cause
 
 
 @pytest.mark.requirement("FR-011")
 @pytest.mark.sqlite
 @pytest.mark.postgresql
-@pytest.mark.parametrize("wrapper", [lambda execute, *args: execute(*args), refuse_while_refused])
-def test_what_the_database_refuses_is_logged_without_what_the_user_wrote(
+@pytest.mark.parametrize("wrapper", [lambda execute, *args: execute(*args), raise_while_handling])
+def test_a_database_error_is_logged_without_the_users_text(
     wrapper: Any, ada: UserClient, log: Log, log_format: None, refusing_table: None
 ) -> None:
     """PostgreSQL's error ends in `DETAIL:  Failing row contains (7, ada, private thought, …`."""
@@ -165,14 +165,14 @@ def test_what_the_database_refuses_is_logged_without_what_the_user_wrote(
     assert "private" not in text
 
 
-def test_what_failed_here_is_an_error_of_the_log(ada: UserClient, log: Log) -> None:
+def test_a_server_error_is_logged_as_an_error(ada: UserClient, log: Log) -> None:
     for error in [ZeroDivisionError(), OperationalError()]:
         with fail_with(error):
             ada("GET", "/api/tasks")
     assert [line.split()[0] for line in log() if " in " in line and "todo_backend.log" in line] == ["ERROR"] * 2
 
 
-def test_milliseconds_are_those_of_the_request(ada: UserClient, log: Log) -> None:
+def test_the_milliseconds_include_the_database(ada: UserClient, log: Log) -> None:
     def wait(execute: Any, *args: Any) -> Any:
         time.sleep(0.05)
         return execute(*args)
@@ -193,7 +193,7 @@ def test_an_error_outside_the_views_is_logged_with_its_id_and_without_the_query(
     log: Log,
     log_format: None,
 ) -> None:
-    monkeypatch.setattr("testing.failures.failing_middleware.error", error, raising=False)
+    monkeypatch.setattr("testing.failures.middleware_error", error)
     settings.MIDDLEWARE = [*settings.MIDDLEWARE, "testing.failures.failing_middleware"]
     client = Client(raise_request_exception=False)
     response = client.get("/api/tasks?token=x", headers={"X-Request-ID": "the-id"})

@@ -11,6 +11,7 @@ from tasks.models import Task
 from tasks.serializers import TaskSerializer
 from testing.client import UserClient
 from testing.failures import UNKNOWN, fail_with
+from testing.key_server import PUBLISHING
 from testing.tokens import claims, sign, token
 from todo_backend.openapi import SchemaGenerator
 
@@ -34,7 +35,7 @@ def operations(document: Any) -> Any:
 
 
 @pytest.mark.requirement("FR-007")
-def test_the_document_has_the_operations_of_the_contract_and_no_other(operations: Any) -> None:
+def test_the_document_has_the_operations_of_the_specification_and_no_other(operations: Any) -> None:
     assert {name: (method, path) for name, (method, path, _) in operations.items()} == {
         "listTasks": ("GET", "/api/tasks"),
         "createTask": ("POST", "/api/tasks"),
@@ -50,7 +51,7 @@ ALWAYS = {400, 401, 411, 413, 500, 503}
 
 
 @pytest.mark.requirement("FR-009")
-def test_every_operation_has_its_answer_and_every_error_that_it_can_answer(operations: Any) -> None:
+def test_every_operation_documents_its_answers(operations: Any) -> None:
     statuses = {name: set(map(int, operation["responses"])) for name, (_, _, operation) in operations.items()}
     assert statuses == {
         "listTasks": ALWAYS | {200, 422},
@@ -63,7 +64,7 @@ def test_every_operation_has_its_answer_and_every_error_that_it_can_answer(opera
     }
 
 
-def test_answers_have_the_headers_of_the_contract(document: Any, operations: Any) -> None:
+def test_answers_have_the_headers_of_the_specification(document: Any, operations: Any) -> None:
     for name, (_, _, operation) in operations.items():
         [answer] = [response for status, response in operation["responses"].items() if status < "3"]
         assert answer["headers"].keys() == {"X-Request-ID", *(["Location"] if name == "createTask" else [])}
@@ -75,7 +76,7 @@ def test_answers_have_the_headers_of_the_contract(document: Any, operations: Any
     assert required == {"X-Request-ID", "WWW-Authenticate"}
 
 
-def test_what_is_sent_may_leave_out_all_but_a_title_and_what_is_answered_is_whole(document: Any) -> None:
+def test_a_create_requires_a_title_only_and_an_answer_has_every_field(document: Any) -> None:
     schemas = document["components"]["schemas"]
     assert schemas["TaskRequest"]["required"] == ["title"]
     for name in ["PatchedTaskRequest", "PatchedToggleRequest"]:
@@ -126,7 +127,7 @@ TEXTS = [
 @pytest.mark.django_db
 @pytest.mark.parametrize("operation_id", ["createTask", "updateTask", "patchTask"])
 @pytest.mark.parametrize("field", ["title", "description"])
-def test_the_schema_takes_the_texts_that_the_api_takes_and_no_other(
+def test_the_schema_and_the_api_accept_the_same_texts(
     operation_id: str, field: str, operations: Any, document: Any, ada: UserClient
 ) -> None:
     method, path, operation = operations[operation_id]
@@ -181,13 +182,7 @@ def ask_with(ada: UserClient, raw_token: str) -> Any:
 
 
 UNPUBLISHED = sign(claims(), {"alg": "EdDSA", "kid": "k"})
-PUBLISHING = {
-    "BETTER_AUTH_URL": "http://localhost:3000",
-    "BETTER_AUTH_JWKS_URL": "http://127.0.0.1:9/jwks",
-    "BETTER_AUTH_ISSUER": "http://localhost:3000",
-    "BETTER_AUTH_AUDIENCE": "http://localhost:3000",
-}
-# Each example by the name of its response: how to get it.
+# The requests that give each example of an error.
 PROVOKE: dict[tuple[str, str], Any] = {
     ("BadRequest", "host"): lambda ada: ada("GET", "/api/tasks", Host="evil.example"),
     ("BadRequest", "malformed"): lambda ada: ada("POST", "/api/tasks", raw=b"{title: 1}"),
@@ -253,11 +248,11 @@ def test_every_example_of_an_error_is_provoked(document: Any) -> None:
         for example in examples(response)
     }
     assert described - {*PROVOKE} == {("Unavailable", "unknown")}
-    # This one is provoked with PostgreSQL, in the module that it is imported from.
+    # test_outages.py provokes this example, on PostgreSQL.
     assert examples(document["components"]["responses"]["Unavailable"])["unknown"] == UNKNOWN
 
 
-def test_the_introduction_says_what_a_frontend_has_to_know(document: Any) -> None:
+def test_the_introduction_names_these_facts(document: Any) -> None:
     for fact in [
         "/api/auth/token",
         "`sub`",
@@ -271,7 +266,7 @@ def test_the_introduction_says_what_a_frontend_has_to_know(document: Any) -> Non
 
 
 @pytest.mark.requirement("SC-002")
-def test_every_operation_wants_a_bearer_token(operations: Any, document: Any) -> None:
+def test_every_operation_requires_a_bearer_token(operations: Any, document: Any) -> None:
     [(name, scheme)] = document["components"]["securitySchemes"].items()
     assert "without `Bearer`" in scheme.pop("description")
     assert (name, scheme) == ("BetterAuth", {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"})
@@ -288,14 +283,14 @@ def test_the_document_needs_no_token_and_is_json_whatever_is_accepted() -> None:
 
 
 @pytest.mark.parametrize("version", ["2", "<b>", "%0aX:1", "1.0.0"])
-def test_the_document_is_nobodys_to_change(version: str, document: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_query_does_not_change_the_document(version: str, document: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(SchemaGenerator, "document", None)
     assert Client().get(f"/api/schema?version={version}").json() == document
     assert Client().get("/api/schema").json() == document
 
 
 @pytest.mark.parametrize("debug", [False, True])
-def test_the_swagger_page_and_its_assets_come_from_here(debug: bool, settings: Any) -> None:
+def test_the_swagger_page_uses_only_assets_of_this_server(debug: bool, settings: Any) -> None:
     settings.DEBUG = debug
     for path in ["/api/docs", "/api/docs/"]:
         page = Client().get(path)

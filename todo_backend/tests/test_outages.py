@@ -1,4 +1,4 @@
-"""A real database that goes away, under requests of threads of their own."""
+"""A PostgreSQL that ends the connections of running requests."""
 
 import time
 from collections.abc import Callable
@@ -59,7 +59,7 @@ def test_a_write_whose_connection_breaks_has_an_unknown_outcome(
 
 @pytest.mark.requirement("SC-004")
 @pytest.mark.parametrize("suffix", ["", "/{id}"])
-def test_a_read_whose_connection_breaks_may_be_tried_again(suffix: str, ada: UserClient) -> None:
+def test_a_read_whose_connection_breaks_may_be_repeated(suffix: str, ada: UserClient) -> None:
     path = "/api/tasks" + suffix.format(id=ada.task()["id"])
     response = answer_of_a_cut_request(lambda: ada("GET", path))
     assert response.status_code == 503
@@ -68,7 +68,7 @@ def test_a_read_whose_connection_breaks_may_be_tried_again(suffix: str, ada: Use
 
 
 @pytest.mark.requirement("SC-004")
-def test_readiness_follows_the_database_and_liveness_does_not(monkeypatch: pytest.MonkeyPatch, ada: UserClient) -> None:
+def test_without_a_database_readyz_is_503_and_healthz_is_200(monkeypatch: pytest.MonkeyPatch, ada: UserClient) -> None:
     assert Client().get("/readyz").status_code == 200
     connection.close()
     monkeypatch.setitem(connection.settings_dict, "NAME", "no_such_database")

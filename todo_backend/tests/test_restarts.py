@@ -1,4 +1,4 @@
-"""The production server that is stopped, or loses a worker, while it has requests to answer."""
+"""The production server when it stops, or loses a worker, during requests."""
 
 import os
 import re
@@ -45,17 +45,17 @@ def main_process(log: Path) -> int:
 
 
 def worker(log: Path) -> int:
-    """The newest worker."""
+    """The process id of the newest worker."""
     return int(re.findall(r"worker-1 with PID: (\d+)", log.read_text())[-1])
 
 
 def status(client: socket.socket) -> bytes:
-    """The status of the next answer, or nothing where the connection was closed without one."""
+    """The status line of the next answer, or nothing if the connection was closed without one."""
     return client.recv(65536).partition(b"\r\n")[0]
 
 
 def statuses(client: socket.socket) -> list[bytes]:
-    """Those of all answers until the connection is closed."""
+    """The statuses of all answers until the connection is closed."""
     answers = b""
     while part := client.recv(65536):
         answers += part
@@ -73,7 +73,7 @@ def wait_until_it_refuses_connections(address: str) -> None:
     raise AssertionError("the server still accepts connections")
 
 
-def test_sigterm_finishes_what_is_under_way(address: str, log: Path) -> None:
+def test_sigterm_finishes_running_requests(address: str, log: Path) -> None:
     with closing(connect(address)) as idle, closing(connect(address)) as client:
         idle.sendall(GET)
         assert status(idle) == b"HTTP/1.1 200 OK"
@@ -85,7 +85,7 @@ def test_sigterm_finishes_what_is_under_way(address: str, log: Path) -> None:
     assert "Killing" not in log.read_text()
 
 
-def test_sigterm_answers_what_the_kernel_has_queued(address: str, log: Path) -> None:
+def test_sigterm_answers_requests_that_the_kernel_has_queued(address: str, log: Path) -> None:
     os.kill(worker(log), signal.SIGSTOP)
     clients = [connect(address) for _ in range(20)]
     for client in clients:

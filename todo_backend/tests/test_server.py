@@ -1,4 +1,4 @@
-"""The production server as a client meets it, on a database of its own."""
+"""The production server over HTTP, with its own database."""
 
 import ast
 import json
@@ -55,8 +55,8 @@ def either_address(request: pytest.FixtureRequest) -> Any:
 @pytest.mark.requirement("FR-007")
 @pytest.mark.sqlite
 @pytest.mark.postgresql
-def test_a_task_from_its_making_to_its_end(address: str) -> None:
-    # A user whom no other test on this server has.
+def test_a_task_is_created_changed_and_deleted(address: str) -> None:
+    # No other test on this server uses this user.
     as_carol = partial(request, address, Authorization=f"Bearer {sign(claims('carol'), secret=SECRET)}")
     status, headers, task = as_carol("POST", "/api/tasks", json.dumps({"title": "é 😀"}), **JSON)
     assert (status, task["title"], task["user_id"]) == (201, "é 😀", "carol")
@@ -76,7 +76,7 @@ def test_a_task_from_its_making_to_its_end(address: str) -> None:
 
 @pytest.mark.sqlite
 @pytest.mark.postgresql
-def test_what_it_says_at_the_start(address: str, log: Path, database_url: str) -> None:
+def test_the_first_line_shows_the_configuration(address: str, log: Path, database_url: str) -> None:
     [line] = [line for line in log.read_text().splitlines() if "todo_backend.startup" in line]
     host = database_url.removeprefix("sqlite:///")
     if connection.vendor == "postgresql":
@@ -92,7 +92,7 @@ def test_what_it_says_at_the_start(address: str, log: Path, database_url: str) -
 @pytest.mark.sqlite
 @pytest.mark.postgresql
 @pytest.mark.parametrize("log_format", ["text", "json"])
-def test_its_log_has_each_request_once_and_nothing_private(log_format: str, database_url: str, tmp_path: Path) -> None:
+def test_the_log_has_each_request_once_and_nothing_private(log_format: str, database_url: str, tmp_path: Path) -> None:
     log = tmp_path / "log"
     with server(log, DATABASE_URL=database_url, LOG_LEVEL="DEBUG", LOG_FORMAT=log_format) as address:
 
@@ -131,7 +131,7 @@ def read_line(line: str) -> dict[str, Any]:
     return {**match.groupdict(), "user": ast.literal_eval(match["user"])}
 
 
-def test_a_chunked_body_is_411_and_flips_nothing(address: str) -> None:
+def test_a_chunked_body_is_411_and_changes_nothing(address: str) -> None:
     task = request(address, "POST", "/api/tasks", '{"title": "x"}', **JSON)[2]
     path = f"/api/tasks/{task['id']}"
     chunked = {"Transfer-Encoding": "chunked", **JSON}
@@ -148,13 +148,13 @@ def test_a_body_over_the_limit_is_413(address: str, size: int) -> None:
     )
 
 
-def test_a_length_by_another_spelling_is_none(address: str) -> None:
+def test_a_header_content_length_with_an_underscore_does_not_count(address: str) -> None:
     head = f"POST /api/tasks HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\nContent_Length: 13"
     answer = raw_request(address, head.encode() + b"\r\nContent-Type: application/json", b'{"title":"x"}')
     assert answer.startswith(b"HTTP/1.1 411")
 
 
-def test_a_body_that_breaks_off_is_not_done(either_address: str) -> None:
+def test_an_incomplete_body_changes_nothing(either_address: str) -> None:
     task = request(either_address, "POST", "/api/tasks", '{"title": "x"}', **JSON)[2]
     head = f"PATCH /api/tasks/{task['id']}/complete HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}"
     head += "\r\nContent-Type: application/json\r\nContent-Length: 10\r\n\r\n{}"
@@ -182,15 +182,15 @@ def test_the_deepest_body_is_400(address: str) -> None:
         "application/json; charset=utf-8; a=" + "a" * 1000,
     ],
 )
-def test_a_content_type_that_is_not_parsed_is_415(either_address: str, content_type: str) -> None:
+def test_a_malformed_content_type_is_415(either_address: str, content_type: str) -> None:
     assert request(either_address, "POST", "/api/tasks", b"{}", **{"Content-Type": content_type})[0] == 415
     assert request(either_address, "GET", "/api/tasks", **{"Content-Type": content_type})[0] == 200
-    # Without a body its type does not matter.
+    # The type does not matter without a body.
     assert request(either_address, "POST", "/api/tasks", b"", **{"Content-Type": content_type})[0] == 422
 
 
 @pytest.mark.parametrize("charset", ["rot13", "base64", "utf-16", "utf-7"])
-def test_the_query_string_is_utf_8_whatever_the_body_is_in(address: str, charset: str) -> None:
+def test_the_query_string_is_utf_8_whatever_the_charset_of_the_body(address: str, charset: str) -> None:
     content_type = {"Content-Type": f"application/json; charset={charset}"}
     status, _, answer = request(address, "GET", "/api/tasks?status=%C3%A9", **content_type)
     assert (status, answer["errors"]) == (422, {"status": ['"é" is not a valid choice.']})
@@ -216,7 +216,7 @@ def test_the_query_string_is_utf_8_whatever_the_body_is_in(address: str, charset
         (b"GET /static/" + CSS + b" HTTP/1.1\r\nHost: localhost\r\nRange: bytes=99999999-", b"416"),
     ],
 )
-def test_bytes_that_no_browser_sends_get_an_answer_in_json(address: str, head: bytes, status: bytes) -> None:
+def test_a_request_that_no_browser_sends_is_answered_in_json(address: str, head: bytes, status: bytes) -> None:
     answer = raw_request(address, head)
     assert answer.split(b" ")[1] == status
     assert b"application/json" in answer
@@ -232,7 +232,7 @@ def test_the_page_and_its_assets_are_served_with_debug_off(address: str) -> None
         assert part in answer
 
 
-def test_the_document_is_the_same_for_all_who_ask_at_the_start(tmp_path: Path, database_url: str) -> None:
+def test_the_first_requests_for_the_document_get_the_same_one(tmp_path: Path, database_url: str) -> None:
     with server(tmp_path / "log", DATABASE_URL=database_url) as address:
         answers = at_once(16, lambda _: request(address, "GET", "/api/schema")[0::2])
     assert answers == [(200, answers[0][1])] * 16
@@ -241,8 +241,8 @@ def test_the_document_is_the_same_for_all_who_ask_at_the_start(tmp_path: Path, d
 @pytest.mark.requirement("SC-004")
 @pytest.mark.sqlite
 @pytest.mark.postgresql
-def test_many_clients_at_once_are_served(address: str) -> None:
-    """On SQLite, too, where one writes at a time and the others wait."""
+def test_concurrent_clients_are_served(address: str) -> None:
+    """On SQLite, too, where one connection writes at a time."""
     task = request(address, "POST", "/api/tasks", '{"title": "x"}', **JSON)[2]
     path = f"/api/tasks/{task['id']}/complete"
     answers = at_once(11, lambda _: [request(address, "PATCH", path)[0] for _ in range(10)])
@@ -260,7 +260,7 @@ def unusable_url(folder: Path) -> str:
 @pytest.mark.requirement("SC-004")
 @pytest.mark.sqlite
 @pytest.mark.postgresql
-def test_without_its_database_it_lives_and_says_503(tmp_path: Path) -> None:
+def test_without_a_database_healthz_is_200_and_requests_are_503(tmp_path: Path) -> None:
     log = tmp_path / "log"
     with server(log, DATABASE_URL=unusable_url(tmp_path)) as address:
         assert request(address, "GET", "/healthz")[0] == 200
@@ -276,7 +276,7 @@ def test_without_its_database_it_lives_and_says_503(tmp_path: Path) -> None:
 
 @pytest.mark.sqlite
 @pytest.mark.postgresql
-def test_before_migrate_it_says_503_and_the_log_says_what_to_run(tmp_path: Path) -> None:
+def test_before_migrate_requests_are_503_and_the_log_names_the_command(tmp_path: Path) -> None:
     log = tmp_path / "log"
     if connection.vendor == "sqlite":
         url = f"sqlite:///{tmp_path / 'todo.sqlite3'}"

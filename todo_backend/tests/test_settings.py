@@ -1,4 +1,4 @@
-"""Which settings the variables make, and how a process starts with them or does not."""
+"""The settings that variables make, and processes that start with them or refuse to."""
 
 import shutil
 import subprocess
@@ -20,7 +20,7 @@ PASSWORD = "pass-word"
 URL = {"BETTER_AUTH_URL": "http://localhost:3000"}
 ORIGINS = "https://a.example.com, http://[::1]:3000 ,HTTP://B.example.com:80"
 
-# The path to a setting, the variables, and what they set.
+# The path to a setting, the variables, and the setting's value.
 SETTINGS: dict[str, tuple[str, dict[str, str], Any]] = {
     "secret": ("BETTER_AUTH_SECRET", {}, SECRET),
     "secret as it is": ("BETTER_AUTH_SECRET", {"BETTER_AUTH_SECRET": " ${x} "}, " ${x} "),
@@ -91,7 +91,7 @@ SETTINGS: dict[str, tuple[str, dict[str, str], Any]] = {
 
 @pytest.mark.requirement("FR-010")
 @pytest.mark.parametrize(("path", "variables", "value"), SETTINGS.values(), ids=SETTINGS.keys())
-def test_what_a_variable_sets(path: str, variables: dict[str, str], value: Any) -> None:
+def test_a_variable_sets_a_setting(path: str, variables: dict[str, str], value: Any) -> None:
     found: Any = settings_from(**variables)
     for key in path.split("/"):
         found = found[key]
@@ -115,27 +115,27 @@ def test_a_neon_url_becomes_djangos_settings() -> None:
     }
 
 
-def test_the_secret_key_is_random_at_each_start() -> None:
+def test_each_start_has_a_random_secret_key() -> None:
     first, second = settings_from()["SECRET_KEY"], settings_from()["SECRET_KEY"]
     assert first != second
     assert len(first) >= 50
 
 
 class RecordingEnvironment(Mapping[str, str]):
-    """An environment with the URL of Better Auth alone, which notes the variables that it is asked for."""
+    """An environment that has only BETTER_AUTH_URL, and records the names that are read."""
 
     def __init__(self) -> None:
-        self.asked_for: set[str] = set()
+        self.read_names: set[str] = set()
 
     def __getitem__(self, name: str) -> str:
-        self.asked_for.add(name)
+        self.read_names.add(name)
         return URL[name]
 
     def __iter__(self) -> Iterator[str]:
-        raise NotImplementedError("a variable is asked for by its name")
+        raise NotImplementedError("a variable is read by its name")
 
     def __len__(self) -> int:
-        raise NotImplementedError("a variable is asked for by its name")
+        raise NotImplementedError("a variable is read by its name")
 
 
 def test_env_example_lists_every_variable_that_the_settings_read(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,7 +144,7 @@ def test_env_example_lists_every_variable_that_the_settings_read(monkeypatch: py
     settings_from()
     example = dotenv_values(settings.BASE_DIR / ".env.example")
     # Granian reads its own variable from the process's environment only, so .env is no place for it.
-    assert recording.asked_for - {"GRANIAN_BLOCKING_THREADS"} == example.keys()
+    assert recording.read_names - {"GRANIAN_BLOCKING_THREADS"} == example.keys()
     assert example["BETTER_AUTH_SECRET"] == EXAMPLE_SECRET
     assert example["BETTER_AUTH_URL"] == "http://localhost:3000"
 
@@ -157,10 +157,10 @@ def test_a_value_that_cannot_be_used_stops_manage_py_with_one_line() -> None:
     assert PASSWORD not in line
 
 
-def test_the_server_stops_with_one_line_that_names_the_variable_too() -> None:
+def test_a_value_that_cannot_be_used_stops_the_server() -> None:
     result = run(serve_command(free_port()), {"DEBUG": "maybe"})
     assert result.returncode == 1
-    # The worker prints it, and so does the one that takes its place; then Granian gives up.
+    # The worker and its replacement print the line. Then Granian gives up.
     assert result.stderr.splitlines() == ["Configuration error: DEBUG must be true or false, not 'maybe'."] * 2
 
 
@@ -190,7 +190,7 @@ def test_env_example_copied_to_env_works_with_warnings(copied_project: Path) -> 
     assert "todo_backend.W008" in result.stderr
 
 
-def test_an_env_that_is_not_utf_8_is_one_line(copied_project: Path) -> None:
+def test_an_env_that_is_not_utf_8_is_an_error_of_one_line(copied_project: Path) -> None:
     (copied_project / ".env").write_bytes(b"BETTER_AUTH_SECRET=\xff\n")
     result = check_in(copied_project)
     assert (result.returncode, result.stderr) == (1, "Configuration error: .env is not UTF-8.\n")

@@ -1,10 +1,10 @@
-"""A PostgreSQL that hangs costs a request seconds, and not its thread."""
+"""A request to a PostgreSQL that hangs ends after seconds, and frees its thread."""
 
 import os
 import re
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,9 +16,11 @@ import pytest
 from django.db import connection
 from django.test import override_settings
 
+from testing.client import Rows, UserClient
 from testing.failures import UNAVAILABLE, UNKNOWN, in_thread
 from testing.http import JSON, at_once, request
 from testing.processes import database_url, empty_postgresql, free_port, manage, server
+from testing.timing import timed
 from todo_backend.bodies import StrictJSONParser
 from todo_backend.postgresql import base
 from todo_backend.postgresql import connection as postgresql
@@ -26,8 +28,8 @@ from todo_backend.postgresql.connection import Connection, Slots, statement_time
 
 pytestmark = [pytest.mark.postgresql, pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("as_served")]
 
-# Seconds that only a thread which waits without end exceeds, however busy the machine is.
-WITHOUT_END = 20
+# Seconds. Only an endless wait takes longer, even on a busy machine.
+LONG = 20
 
 REQUESTS: list[tuple[str, str, Any]] = [
     ("GET", "", None),
@@ -42,14 +44,14 @@ REQUESTS: list[tuple[str, str, Any]] = [
 
 @pytest.fixture
 def cancelled_soon(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A statement is cancelled after 0.2 s, and the server has nearly all of the timeout to do it."""
-    settings.DATABASE_TIMEOUT = WITHOUT_END
-    monkeypatch.setattr(postgresql, "CANCEL_AFTER", 0.2 / WITHOUT_END)
+    """Cancels a statement after 0.2 s, and leaves the server almost 20 s to confirm."""
+    settings.DATABASE_TIMEOUT = LONG
+    monkeypatch.setattr(postgresql, "CANCEL_AFTER", 0.2 / LONG)
 
 
 @contextmanager
 def locked_table(url: str) -> Iterator["psycopg.Connection[Any]"]:
-    """The administrator's connection that holds the lock."""
+    """Locks the table. Yields the connection that holds the lock."""
     with psycopg.connect(url) as administrator:
         administrator.execute("LOCK TABLE tasks_task")
         yield administrator
@@ -62,7 +64,7 @@ def waiting(administrator: "psycopg.Connection[Any]") -> int:
 
 
 def wait_until_waiting(administrator: "psycopg.Connection[Any]", count: int = 1) -> None:
-    deadline = monotonic() + WITHOUT_END
+    deadline = monotonic() + LONG
     while waiting(administrator) < count:
         assert monotonic() < deadline, f"fewer than {count} statements wait for the lock"
         sleep(0.01)
@@ -70,7 +72,7 @@ def wait_until_waiting(administrator: "psycopg.Connection[Any]", count: int = 1)
 
 @contextmanager
 def stopped_backend() -> Iterator[int]:
-    """The server's process for this connection, stopped while the context lasts; yields its id."""
+    """Stops the server's process of this connection while the context lasts. Yields its id."""
     process = connection.connection.info.backend_pid
     os.kill(process, signal.SIGSTOP)
     try:
@@ -81,20 +83,30 @@ def stopped_backend() -> Iterator[int]:
         connection.close()
 
 
-def timed(call: Callable[[], Any]) -> tuple[Any, float]:
-    start = monotonic()
-    return call(), monotonic() - start
+@pytest.fixture
+def timeouts(monkeypatch: pytest.MonkeyPatch) -> list[float | None]:
+    """The timeouts that psycopg gets for statements, in their order."""
+    recorded: list[float | None] = []
+    wait = psycopg.Connection.wait
+
+    def record(self: Any, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
+        recorded.append(timeout)
+        return wait(self, gen, interval, timeout)
+
+    monkeypatch.setattr(psycopg.Connection, "wait", record)
+    return recorded
 
 
+@pytest.mark.requirement("SC-004")
 @pytest.mark.parametrize(("method", "suffix", "body"), REQUESTS)
-def test_what_waits_for_a_lock_is_cancelled_and_may_be_tried_again(
-    method: str, suffix: str, body: Any, ada: Any, rows: Any, cancelled_soon: None
+def test_a_request_that_waits_for_a_lock_is_cancelled_and_may_be_repeated(
+    method: str, suffix: str, body: Any, ada: UserClient, rows: Rows, cancelled_soon: None
 ) -> None:
     path = "/api/tasks" + suffix.format(id=ada.task()["id"])
     before = rows()
     with locked_table(database_url()) as administrator:
         response, seconds = timed(lambda: ada(method, path, body))
-        assert seconds < WITHOUT_END
+        assert seconds < LONG
         assert (response.status_code, response.json()) == (503, UNAVAILABLE)
         assert int(response["Retry-After"]) > 0
         assert waiting(administrator) == 0
@@ -102,23 +114,24 @@ def test_what_waits_for_a_lock_is_cancelled_and_may_be_tried_again(
     assert ada(method, path, body).status_code < 300
 
 
+@pytest.mark.requirement("SC-004")
 @pytest.mark.parametrize(("method", "suffix", "body"), REQUESTS)
-def test_a_server_that_does_not_even_cancel_leaves_the_outcome_of_a_write_unknown(
-    method: str, suffix: str, body: Any, ada: Any
+def test_a_write_that_the_server_does_not_cancel_has_an_unknown_outcome(
+    method: str, suffix: str, body: Any, ada: UserClient
 ) -> None:
     path = "/api/tasks" + suffix.format(id=ada.task()["id"])
     with stopped_backend(), override_settings(DATABASE_TIMEOUT=0.4):
         response, seconds = timed(lambda: ada(method, path, body))
-    assert seconds < WITHOUT_END
+    assert seconds < LONG
     assert (response.status_code, response.json()) == (503, UNAVAILABLE if method == "GET" else UNKNOWN)
     assert ("Retry-After" in response) == (method == "GET")
     assert ada("GET", "/api/tasks").status_code == 200
 
 
-def test_a_statement_that_ends_while_it_is_cancelled_has_its_answer(
-    ada: Any, rows: Any, cancelled_soon: None, monkeypatch: pytest.MonkeyPatch
+def test_a_statement_that_ends_while_it_is_cancelled_is_answered(
+    ada: UserClient, rows: Rows, cancelled_soon: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its connection is closed, because the request to cancel could arrive later and hit the next statement."""
+    """The connection is closed, because a late cancellation could hit its next statement."""
     with locked_table(database_url()) as administrator:
         monkeypatch.setattr(Connection, "request_cancel", lambda _: administrator.rollback())
         response = ada("POST", "/api/tasks", {"title": "x"})
@@ -128,43 +141,44 @@ def test_a_statement_that_ends_while_it_is_cancelled_has_its_answer(
     assert len(rows()) == 1
 
 
-def test_each_statement_has_a_timeout_of_its_own() -> None:
-    with statement_timeout(1.5), connection.cursor() as cursor:
+def test_each_statement_has_the_same_timeout(timeouts: list[float | None]) -> None:
+    with connection.cursor() as cursor, statement_timeout(LONG):
         for _ in range(3):
-            cursor.execute("SELECT pg_sleep(0.6)")
+            cursor.execute("SELECT 1")
+    assert timeouts[-3:] == [LONG * postgresql.CANCEL_AFTER] * 3
 
 
-def test_a_command_waits_for_its_statements_without_a_timeout(settings: Any) -> None:
-    settings.DATABASE_TIMEOUT = 0.1
+def test_a_statement_of_a_command_has_no_timeout(timeouts: list[float | None]) -> None:
     with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_sleep(0.3)")
+        cursor.execute("SELECT 1")
+    assert timeouts[-1] is None
 
 
-def test_an_idle_connection_that_does_not_answer_is_replaced(ada: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_idle_connection_that_does_not_answer_is_replaced(ada: UserClient, monkeypatch: pytest.MonkeyPatch) -> None:
     ada("GET", "/api/tasks")
     now = monotonic()
-    monkeypatch.setattr(base, "monotonic", lambda: now + base.TRUSTED_FOR + 1)
+    monkeypatch.setattr(base, "monotonic", lambda: now + base.CHECK_BY_STATEMENT_AFTER + 1)
     with stopped_backend():
         response, seconds = timed(lambda: ada("GET", "/api/tasks"))
     assert response.status_code == 200
-    assert seconds < WITHOUT_END
+    assert seconds < LONG
 
 
 def test_a_connection_that_answers_while_its_check_is_cancelled_is_replaced(
-    ada: Any, cancelled_soon: None, monkeypatch: pytest.MonkeyPatch
+    ada: UserClient, cancelled_soon: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The cancellation closes it."""
+    """The cancellation closes the connection."""
     ada("GET", "/api/tasks")
     now = monotonic()
-    monkeypatch.setattr(base, "monotonic", lambda: now + base.TRUSTED_FOR + 1)
-    monkeypatch.setattr(base, "CHECK_TIMEOUT", WITHOUT_END)
+    monkeypatch.setattr(base, "monotonic", lambda: now + base.CHECK_BY_STATEMENT_AFTER + 1)
+    monkeypatch.setattr(base, "CHECK_TIMEOUT", LONG)
     with stopped_backend() as process:
         monkeypatch.setattr(Connection, "request_cancel", lambda _: os.kill(process, signal.SIGCONT))
         assert ada("POST", "/api/tasks", {"title": "x"}).status_code == 201
         assert connection.connection.info.backend_pid != process
 
 
-def test_a_database_that_is_read_only_may_be_tried_again(ada: Any, rows: Any) -> None:
+def test_a_request_to_a_read_only_database_may_be_repeated(ada: UserClient, rows: Rows) -> None:
     path = f"/api/tasks/{ada.task()['id']}"
     before = rows()
     with connection.cursor() as cursor:
@@ -179,7 +193,7 @@ def test_a_database_that_is_read_only_may_be_tried_again(ada: Any, rows: Any) ->
 
 @pytest.fixture
 def eight_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every host has them, all on this machine."""
+    """Each host name has eight addresses, all of this machine."""
 
     def getaddrinfo(*args: Any, **kwargs: Any) -> Any:
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (f"127.0.0.{n}", 0)) for n in range(1, 9)]
@@ -188,13 +202,13 @@ def eight_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_address_that_accepts_and_does_not_answer_costs_the_connect_timeout(eight_addresses: None) -> None:
-    """The other seven refuse at once."""
+    """The other seven refuse immediately."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
         start = monotonic()
         with pytest.raises(psycopg.OperationalError) as raised:
             Connection.connect(host="database.example", port=port, dbname="x", connect_timeout=2)
-        assert 2 <= monotonic() - start < WITHOUT_END
+        assert 2 <= monotonic() - start < LONG
     assert "'127.0.0.1': connection timeout expired" in str(raised.value)
 
 
@@ -212,19 +226,22 @@ def test_a_host_without_an_address_is_an_error_of_the_database(host: str) -> Non
         Connection.connect(host=host, dbname="x", connect_timeout=5)
 
 
-def test_a_request_without_a_slot_fails_at_once_while_the_database_hangs(
-    ada: Any, settings: Any, monkeypatch: pytest.MonkeyPatch
+def test_a_request_without_a_slot_fails_immediately_while_the_database_hangs(
+    ada: UserClient, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings.DATABASE_TIMEOUT = 3 * WITHOUT_END
-    monkeypatch.setattr(postgresql, "slots", Slots(1))
+    settings.DATABASE_TIMEOUT = 3 * LONG
+    monkeypatch.setattr(postgresql, "SLOT_TIMEOUT", LONG)
+    slots = Slots(1)
+    monkeypatch.setattr(postgresql, "slots", slots)
     with locked_table(database_url()) as administrator:
         thread, answers = in_thread(lambda: ada("GET", "/api/tasks"))
         wait_until_waiting(administrator)
-        for is_first in (True, False):
+        slots.taken_at = monotonic() - LONG
+        for _ in range(2):
             response, seconds = timed(lambda: ada("POST", "/api/tasks", {"title": "x"}))
             assert (response.status_code, response.json()) == (503, UNAVAILABLE)
             assert int(response["Retry-After"]) > 0
-            assert is_first or seconds < postgresql.SLOT_TIMEOUT
+            assert seconds < LONG
         assert answers == []
         administrator.rollback()
         thread.join()
@@ -233,11 +250,11 @@ def test_a_request_without_a_slot_fails_at_once_while_the_database_hangs(
 
 
 def test_a_request_waits_for_a_slot_while_slots_change_hands(
-    ada: Any, settings: Any, monkeypatch: pytest.MonkeyPatch
+    ada: UserClient, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings.DATABASE_TIMEOUT = 3 * WITHOUT_END
+    settings.DATABASE_TIMEOUT = 3 * LONG
     monkeypatch.setattr(postgresql, "slots", Slots(1))
-    monkeypatch.setattr(postgresql, "SLOT_TIMEOUT", WITHOUT_END)
+    monkeypatch.setattr(postgresql, "SLOT_TIMEOUT", LONG)
     with locked_table(database_url()) as administrator:
         threads = [in_thread(lambda: ada("POST", "/api/tasks", {"title": "x"})) for _ in range(3)]
         wait_until_waiting(administrator)
@@ -248,17 +265,51 @@ def test_a_request_waits_for_a_slot_while_slots_change_hands(
     assert [response.status_code for _, answers in threads for response in answers] == [201] * 3
 
 
+class HeldSemaphore:
+    """A semaphore that no thread can acquire. Its time passes only while a thread waits for it."""
+
+    def __init__(self, slots: Slots, taken: list[float]) -> None:
+        self.slots = slots
+        # The times at which other threads take a slot.
+        self.taken = taken
+        self.now = 0.0
+
+    def acquire(self, timeout: float) -> bool:
+        self.now += timeout
+        while self.taken and self.taken[0] <= self.now:
+            self.slots.taken_at = self.taken.pop(0)
+        return False
+
+
+@pytest.mark.parametrize(
+    ("taken", "end"), [([], 1), ([0.5], 1.5), ([0.5, 1.25, 2.0], 3), ([0.5, 1.75], 1.5), ([1.0, 2.0, 3.0, 4.0], 5)]
+)
+def test_a_thread_waits_until_no_slot_was_taken_for_a_second(
+    taken: list[float], end: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slots = Slots(1)
+    semaphore = HeldSemaphore(slots, [*taken])
+    monkeypatch.setattr(slots, "semaphore", semaphore)
+    monkeypatch.setattr(postgresql, "monotonic", lambda: semaphore.now)
+    with pytest.raises(psycopg.OperationalError, match="too many requests"), slots:
+        pass
+    assert semaphore.now == end
+
+
 def test_connecting_takes_a_slot(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(postgresql, "slots", Slots(0))
     with pytest.raises(psycopg.OperationalError, match="too many requests"):
         Connection.connect(database_url())
 
 
-def test_a_connection_that_failed_halfway_is_not_kept(ada: Any, rows: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It would be in a transaction, in which acknowledged tasks are lost when it is closed."""
+@pytest.mark.requirement("SC-004")
+def test_a_connection_that_failed_halfway_is_not_kept(
+    ada: UserClient, rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would be in a transaction: when it closes, acknowledged tasks would be lost."""
 
     class OneSlot(Slots):
-        """One for connecting, and then none."""
+        """Gives one slot, for connecting, and no other."""
 
         def __enter__(self) -> None:
             super().__enter__()
@@ -274,26 +325,23 @@ def test_a_connection_that_failed_halfway_is_not_kept(ada: Any, rows: Any, monke
     assert [(row["id"], row["title"]) for row in rows()] == [(task["id"], "acknowledged")]
 
 
-def test_the_time_that_a_client_takes_for_a_body_is_not_the_databases(
-    ada: Any, settings: Any, monkeypatch: pytest.MonkeyPatch
+def test_the_statement_timeout_does_not_include_reading_the_body(
+    ada: UserClient, settings: Any, timeouts: list[float | None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings.DATABASE_TIMEOUT = 1
+    settings.DATABASE_TIMEOUT = LONG
     parse = StrictJSONParser.parse
 
     def parse_slowly(*args: Any) -> Any:
-        sleep(settings.DATABASE_TIMEOUT)
+        sleep(0.1)
         return parse(*args)
 
     monkeypatch.setattr(StrictJSONParser, "parse", parse_slowly)
-    with locked_table(database_url()) as administrator:
-        thread, answers = in_thread(lambda: ada("POST", "/api/tasks", {"title": "x"}))
-        wait_until_waiting(administrator)
-        administrator.rollback()
-        thread.join()
-    assert [response.status_code for response in answers] == [201]
+    assert ada("POST", "/api/tasks", {"title": "x"}).status_code == 201
+    assert timeouts[-1] == LONG * postgresql.CANCEL_AFTER
 
 
-def test_more_requests_than_threads_that_wait_leave_one_to_answer_probes(tmp_path: Path) -> None:
+@pytest.mark.requirement("SC-004")
+def test_while_the_database_hangs_one_thread_answers_probes(tmp_path: Path) -> None:
     url = empty_postgresql("hanging")
     assert manage("migrate", DATABASE_URL=url).returncode == 0
     log = tmp_path / "log"
@@ -304,7 +352,7 @@ def test_more_requests_than_threads_that_wait_leave_one_to_answer_probes(tmp_pat
     with server(log, DATABASE_URL=url) as address, ThreadPoolExecutor(1) as background:
         with locked_table(url) as administrator:
             creates = background.submit(at_once, 12, create)
-            # Of the server's four threads.
+            # Three of the server's four threads.
             wait_until_waiting(administrator, 3)
             for path, status in [("/healthz", 200), ("/healthz", 200), ("/readyz", 503), ("/api/tasks", 503)]:
                 assert request(address, "GET", path)[0] == status, path

@@ -9,11 +9,15 @@ from django.core.management.base import BaseCommand, CommandError
 
 from todo_backend.tokens import is_user_id
 
+# Seconds.
 LIFETIME = 15 * 60
 
 
 class Command(BaseCommand):
-    help = "Prints a token as Better Auth signs one with BETTER_AUTH_SECRET, good for 15 minutes. Only with DEBUG on."
+    help = (
+        "Prints a token like those that Better Auth signs with BETTER_AUTH_SECRET, valid for 15 minutes."
+        " Works only with DEBUG=true."
+    )
 
     # Warnings about settings would hide the token on a terminal.
     requires_system_checks: list[str] = []

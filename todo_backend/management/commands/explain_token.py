@@ -8,33 +8,36 @@ from django.conf import settings
 from django.core.management.base import BaseCommand
 
 from todo_backend.exceptions import BetterAuthUnavailable
-from todo_backend.jwks import KEY_BY_ALGORITHM, published_keys
+from todo_backend.jwks import KEY_TYPE_BY_ALGORITHM, published_keys
 from todo_backend.tokens import SETTING_BY_ALGORITHM, TokenRefused, accepted_tokens, is_numeric_date, verify
 
-# What to change, for each `TokenRefused.code`.
+# The advice for each `TokenRefused.code`.
 REMEDIES = {
-    "not_a_jwt": "send the token that Better Auth's GET /api/auth/token answers, not the session's",
-    "encrypted": "send the token that Better Auth's GET /api/auth/token answers, not the session's cookie",
+    "not_a_jwt": "send the token that Better Auth's GET /api/auth/token returns, not the session's",
+    "encrypted": "send the token that Better Auth's GET /api/auth/token returns, not the session's cookie",
     "malformed": "send the token as it is: three parts of base64url with a dot between, without quotes or line breaks",
     "size": "sign fewer claims; Better Auth's own tokens have less than 1000 bytes",
-    "secret": "give both sides the same BETTER_AUTH_SECRET, to the letter, and start both again",
+    "secret": "set exactly the same BETTER_AUTH_SECRET on both sides, and restart both",
     "critical": "sign without the header parameter crit",
     "algorithm": f"sign with one of {', '.join(SETTING_BY_ALGORITHM)}",
-    "setting": f"set what the refusal names, as {settings.BASE_DIR / '.env.example'} says, and start again",
-    "key": "let BETTER_AUTH_URL, or BETTER_AUTH_JWKS_URL, name the Better Auth that signed it",
+    "setting": f"set the variable that the refusal names (see {settings.BASE_DIR / '.env.example'}), and restart",
+    "key": "set BETTER_AUTH_URL or BETTER_AUTH_JWKS_URL to the Better Auth that signed the token",
     "type": "send the token of GET /api/auth/token; this one has another purpose, such as Better Auth's cookie cache",
-    "expired": "get a new one from GET /api/auth/token; Better Auth's expirationTime is a string such as '15m'",
+    "expired": "get a new token from GET /api/auth/token; Better Auth's expirationTime is a string such as '15m'",
     "expiry": "sign with exp in seconds since 1970, a number",
     "not_before": "compare the clocks of the two servers",
     "recipient": "sign with iss and aud, as Better Auth does",
-    "issuer": "set BETTER_AUTH_URL to Better Auth's base URL, or BETTER_AUTH_ISSUER to the issuer that it was given",
-    "audience": "set BETTER_AUTH_URL to Better Auth's base URL, or BETTER_AUTH_AUDIENCE to the audience it was given",
-    "subject": "sign with sub, the user's id; a token of Better Auth without it is meant for Better Auth itself",
+    "issuer": "set BETTER_AUTH_URL to Better Auth's base URL, or BETTER_AUTH_ISSUER to its configured issuer",
+    "audience": "set BETTER_AUTH_URL to Better Auth's base URL, or BETTER_AUTH_AUDIENCE to its configured audience",
+    "subject": "sign with sub, the user's id; Better Auth's tokens without it are for Better Auth itself",
 }
 
 
 class Command(BaseCommand):
-    help = "Reads a token from standard input and says what it is, whether it is accepted, and what to change if not."
+    help = (
+        "Reads a token from standard input. Says what it contains, whether it is accepted, and what to change if it is"
+        " not."
+    )
     # Warnings about settings would hide the answer.
     requires_system_checks: list[str] = []
 
@@ -64,7 +67,7 @@ def explain(token: bytes) -> Iterator[tuple[str, str]]:
         yield "The client", f"is told: {ascii(str(exc.detail))[1:-1]}"
         yield "To change", REMEDIES[exc.code]
     except BetterAuthUnavailable:
-        yield "Verdict", "not known: Better Auth publishes no keys at its address now"
+        yield "Verdict", "unknown: Better Auth's keys cannot be fetched now"
         yield "To change", f"start Better Auth, or correct {settings.BETTER_AUTH_JWKS_URL}"
     else:
         yield "Verdict", f"accepted: the user is {claims['sub']!a}"
@@ -74,11 +77,11 @@ def explain(token: bytes) -> Iterator[tuple[str, str]]:
 def explain_header(header: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "Token", f"a signed JWT of type {shown(header.get('typ'))}"
     yield "Algorithm", shown(header.get("alg"))
-    if header.get("alg") not in list(KEY_BY_ALGORITHM) or not settings.BETTER_AUTH_URL or not header.get("kid"):
+    if header.get("alg") not in list(KEY_TYPE_BY_ALGORITHM) or not settings.BETTER_AUTH_URL or not header.get("kid"):
         yield "Key", shown(header.get("kid"))
         return
     try:
-        found = published_keys(settings.BETTER_AUTH_JWKS_URL).get(header["kid"], header["alg"])
+        found = published_keys(settings.BETTER_AUTH_JWKS_URL).get_key(header["kid"], header["alg"])
     except BetterAuthUnavailable:
         found = None
     yield (
@@ -104,5 +107,5 @@ def explain_claims(claims: dict[str, Any]) -> Iterator[tuple[str, str]]:
 def shown(value: object) -> str:
     """A value of a token in ASCII, cut to 80 characters."""
     strings = isinstance(value, list) and all(isinstance(item, str) for item in value)
-    # `ascii()` cannot write what is nested very deeply.
+    # `ascii()` fails for deeply nested values.
     return "nested JSON" if isinstance(value, list | dict) and not strings else ascii(value)[:80]
