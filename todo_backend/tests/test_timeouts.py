@@ -16,9 +16,10 @@ import pytest
 from django.db import connection
 from django.test import override_settings
 
-from testing.failures import UNAVAILABLE, UNKNOWN, in_thread
+from testing.failures import UNAVAILABLE, UNKNOWN
 from testing.http import JSON, at_once, request
 from testing.processes import database_url, empty_postgresql, free_port, manage, server
+from testing.threads import start_request
 from todo_backend.bodies import StrictJSONParser
 from todo_backend.postgresql import base
 from todo_backend.postgresql import connection as postgresql
@@ -218,7 +219,7 @@ def test_a_request_without_a_slot_fails_at_once_while_the_database_hangs(
     settings.DATABASE_TIMEOUT = 3 * WITHOUT_END
     monkeypatch.setattr(postgresql, "slots", Slots(1))
     with locked_table(database_url()) as administrator:
-        thread, answers = in_thread(lambda: ada("GET", "/api/tasks"))
+        thread, answers = start_request(lambda: ada("GET", "/api/tasks"))
         wait_until_waiting(administrator)
         for is_first in (True, False):
             response, seconds = timed(lambda: ada("POST", "/api/tasks", {"title": "x"}))
@@ -239,7 +240,7 @@ def test_a_request_waits_for_a_slot_while_slots_change_hands(
     monkeypatch.setattr(postgresql, "slots", Slots(1))
     monkeypatch.setattr(postgresql, "SLOT_TIMEOUT", WITHOUT_END)
     with locked_table(database_url()) as administrator:
-        threads = [in_thread(lambda: ada("POST", "/api/tasks", {"title": "x"})) for _ in range(3)]
+        threads = [start_request(lambda: ada("POST", "/api/tasks", {"title": "x"})) for _ in range(3)]
         wait_until_waiting(administrator)
         assert waiting(administrator) == 1
         administrator.rollback()
@@ -286,7 +287,7 @@ def test_the_time_that_a_client_takes_for_a_body_is_not_the_databases(
 
     monkeypatch.setattr(StrictJSONParser, "parse", parse_slowly)
     with locked_table(database_url()) as administrator:
-        thread, answers = in_thread(lambda: ada("POST", "/api/tasks", {"title": "x"}))
+        thread, answers = start_request(lambda: ada("POST", "/api/tasks", {"title": "x"}))
         wait_until_waiting(administrator)
         administrator.rollback()
         thread.join()
