@@ -7,9 +7,9 @@ parses a body before it checks the token.
 import logging
 import os
 import re
+import secrets
 import time
 import unicodedata
-import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -262,7 +262,7 @@ class ConventionsMiddleware:
         start = time.perf_counter()
         headers = Headers(scope=scope)
         sent = headers.get("x-request-id", "")
-        request_id = sent if REQUEST_ID.fullmatch(sent) else str(uuid.uuid4())
+        request_id = sent if REQUEST_ID.fullmatch(sent) else secrets.token_hex(16)
         path = scope["path"]
         scope["path"] = path.removesuffix("/") or "/"
         state = scope.setdefault("state", {})

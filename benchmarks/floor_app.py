@@ -10,8 +10,8 @@ import json
 import logging
 import os
 import re
+import secrets
 import time
-import uuid
 from base64 import urlsafe_b64decode
 from collections.abc import Callable
 from http.client import responses
@@ -216,7 +216,7 @@ def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> 
         start_response("200 OK", [("Content-Type", "application/json")])
         return [b'{"status":"ok"}']
     sent = environ.get("HTTP_X_REQUEST_ID", "")
-    request_id = sent if REQUEST_ID.fullmatch(sent) else str(uuid.uuid4())
+    request_id = sent if REQUEST_ID.fullmatch(sent) else secrets.token_hex(16)
     log: dict[str, Any] = {"user": None}
     try:
         status, body, headers = answer(environ, log)

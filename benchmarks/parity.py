@@ -29,7 +29,7 @@ PLACEHOLDERS = {
     r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z": "TIME",
     r'"id":[1-9]\d*': '"id":"ID"',
     r"/api/tasks/[1-9]\d*$": "/api/tasks/ID",
-    r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}": "UUID",
+    r"[0-9a-f]{32}": "REQUEST_ID",
     # Only this project quotes its JSON parser.
     r'"The body is not JSON[^"]*"': '"The body is not JSON."',
 }

@@ -128,12 +128,13 @@ class Haproxy(ServerProcess):
             "/run/haproxy/admin.sock": str(self.socket),
             "10.0.0.1:8000": f"127.0.0.1:{a.port}",
             "10.0.0.2:8000": f"127.0.0.1:{b.port}",
+            ":443 ssl crt /etc/haproxy/api.pem": f"127.0.0.1:{self.port}",
         }
         for address, own in addresses.items():
             assert address in shown
             shown = shown.replace(address, own)
         configuration = folder / "haproxy.cfg"
-        configuration.write_text(f"{shown}frontend api\n    bind 127.0.0.1:{self.port}\n    default_backend api\n")
+        configuration.write_text(shown)
         self.command = ["haproxy", "-db", "-f", configuration]
 
     def tell(self, command: str) -> str:
