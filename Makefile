@@ -1,4 +1,4 @@
-# Every recipe works by hand, too. `make run` needs make and Python 3.11 or newer, and installs the rest into .venv.
+# Each recipe also works by hand. `make run` needs make and Python 3.11 or newer, and installs everything else in .venv.
 
 PORT ?= 8000
 WORKERS ?= 1
@@ -18,7 +18,7 @@ run: .venv/installed port .env
 	@echo
 	@echo "  The API's page:  http://localhost:$(PORT)/api/docs"
 	@echo "  A token for it:  $(PYTHON) manage.py dev_token SUB, in a second terminal; SUB is any user's id"
-	@echo "  Your frontend:   Better Auth with its jwt() plugin, where BETTER_AUTH_URL in .env says, is enough"
+	@echo "  Your frontend:   Better Auth with its jwt() plugin, at the address BETTER_AUTH_URL in .env"
 	@echo
 	$(PYTHON) manage.py runserver $(PORT)
 
@@ -26,7 +26,7 @@ serve: export GRANIAN_BLOCKING_THREADS = $(THREADS)
 serve: .venv/installed port
 	$(PYTHON) -m granian --interface wsgi --http 1 --no-ws --host 0.0.0.0 --port $(PORT) --workers $(WORKERS) --workers-kill-timeout 15 --respawn-failed-workers todo_backend.wsgi:application
 
-# Each test on the database that it is about, in as many processes as there are cores.
+# Runs each test on its database, in a process for each core.
 TESTS = -m pytest -n logical --dist worksteal
 test: .venv/installed-dev
 	$(PYTHON) $(TESTS)
@@ -39,7 +39,7 @@ coverage: .venv/installed-dev
 	$(PYTHON) -m coverage combine --quiet
 	$(PYTHON) -m coverage report
 
-# With production's settings, whatever the environment and .env say.
+# With production's settings, which win over .env and the environment.
 lint check: export PYTHON_DOTENV_DISABLED = true
 lint check: export BETTER_AUTH_SECRET = a secret that is only there to be long enough
 lint check: export DEBUG =
@@ -51,14 +51,14 @@ lint: .venv/installed-dev
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy .
 
-# Nothing connects to that database; makemigrations would, and warn.
+# makemigrations would connect to that PostgreSQL and warn, so it gets an SQLite file. Nothing else connects.
 check: .venv/installed-dev
 	DATABASE_URL=sqlite:///.venv/check.sqlite3 $(PYTHON) manage.py makemigrations --check --dry-run
 	$(PYTHON) manage.py check --deploy --fail-level WARNING
 	$(PYTHON) manage.py spectacular --validate --fail-on-warn --file /dev/null
 	$(PYTHON) -m testing.conformance --seed 1
 
-# A real Better Auth and a real browser, against `make serve`. What failed has its logs and screenshots in e2e/output.
+# Runs Better Auth and a browser against `make serve`. Logs and screenshots are in e2e/output.
 e2e: .venv/installed-dev e2e/node_modules/installed
 	@command -v "$(CHROMIUM)" >/dev/null \
 		|| { [ $$(id -u) = 0 ] && apt-get -qq update && apt-get -qq install --no-install-recommends chromium && command -v "$(CHROMIUM)"; } \
@@ -67,8 +67,8 @@ e2e: .venv/installed-dev e2e/node_modules/installed
 	PYTHON_DOTENV_DISABLED=true BETTER_AUTH_URL=http://localhost:3000 $(PYTHON) manage.py spectacular --skip-checks --format openapi-json --file e2e/openapi.json
 	cd e2e && npm run lint && npm run types && npm run check && CHROMIUM="$$(command -v "$(CHROMIUM)")" npm test
 
-# The production server under load, while what it needs is killed, stopped, locked or cut off. Debian has pgbouncer and
-# haproxy where only root looks for programs.
+# Run the production server under load while its database and workers fail. Debian installs pgbouncer and haproxy in
+# /usr/sbin, which only root has in PATH.
 faults soak bench servers: export PATH := $(PATH):/usr/sbin
 faults: .venv/installed-dev servers
 	$(PYTHON) -m pytest --confcutdir=faults faults
@@ -76,7 +76,7 @@ faults: .venv/installed-dev servers
 soak: .venv/installed-dev servers
 	$(PYTHON) -m faults.soak --minutes $(MINUTES)
 
-# One core for the server, one for PostgreSQL and the load. ROUNDS=0 compares the answers only.
+# Uses one core for the server, and one for PostgreSQL and the load. ROUNDS=0 compares the answers only.
 bench: .venv/bench/installed servers wrk
 	.venv/bench/bin/python -m benchmarks --seconds $(SECONDS) --rounds $(ROUNDS) $(PUBLISH)
 

@@ -18,12 +18,12 @@ DATABASES = {"sqlite", "postgresql"}
 
 
 def pytest_configure() -> None:
-    # A shell starts a background job with SIGINT ignored, and the processes that the tests interrupt would inherit it.
+    # A shell starts background jobs with SIGINT ignored, and processes that tests interrupt would inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_make_parametrize_id(val: object) -> str | None:
-    """Ids are short and ASCII, and the same in each process: no token is in them, and long ones lack their middle."""
+    """Makes ids short, ASCII, and equal in all processes: without tokens, and without the middle of a long value."""
     if not isinstance(val, str | bytes | dict):
         return None
     text = re.sub(r"eyJ[\w.-]+", "TOKEN", ascii(val).removeprefix("b").strip("'"))
@@ -31,7 +31,7 @@ def pytest_make_parametrize_id(val: object) -> str | None:
 
 
 def databases(item: pytest.Item) -> set[str]:
-    """The databases that a test runs on: those of its marks, or else of its class's or module's, or the default."""
+    """The databases that a test runs on: from its own marks, or its class's, or its module's, or the default."""
     for node in reversed(item.listchain()):
         if marked := DATABASES & {mark.name for mark in node.own_markers}:
             return marked
@@ -39,9 +39,12 @@ def databases(item: pytest.Item) -> set[str]:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    deselected = [item for item in items if connection.vendor not in databases(item)]
+    kept: list[pytest.Item] = []
+    deselected: list[pytest.Item] = []
+    for item in items:
+        (kept if connection.vendor in databases(item) else deselected).append(item)
     config.hook.pytest_deselected(items=deselected)
-    items[:] = [item for item in items if item not in deselected]
+    items[:] = kept
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
@@ -50,7 +53,7 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def own_postgresql() -> Iterator[None]:
-    """A server for each process of pytest-xdist, because tests read its log and cut all its connections."""
+    """Gives each process of pytest-xdist its own server, because tests read its log and cut all its connections."""
     if connection.vendor == "postgresql" and "PYTEST_XDIST_WORKER" in os.environ:
         with temporary_postgresql() as socket_folder:
             connection.settings_dict["OPTIONS"]["host"] = str(socket_folder)
@@ -76,7 +79,7 @@ def rows() -> Rows:
 
 @pytest.fixture
 def as_served() -> Iterator[None]:
-    """Checks old connections when a request starts, as Django does outside its test client."""
+    """Checks old connections at the start of a request, as Django does without its test client."""
 
     def check_old_connections(**kwargs: object) -> None:
         close_old_connections()

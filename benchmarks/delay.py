@@ -1,15 +1,15 @@
-"""A TCP proxy that delays what clients send: `python -m benchmarks.delay PORT TARGET`."""
+"""A TCP proxy that delays the data that clients send: `python -m benchmarks.delay PORT TARGET`."""
 
 import asyncio
 import sys
 from collections import deque
 
-# Added to each round trip, in seconds
+# The delay of each round trip, in seconds
 DELAY = 0.020
 
 
 class End(asyncio.Protocol):
-    """One end of a connection. Data that arrives here is sent to `other`, in order and `delay` seconds later."""
+    """One end of a connection. Its data is sent to `other` in order, `delay` seconds after it arrives."""
 
     other: "End"
     transport: asyncio.Transport
@@ -36,7 +36,7 @@ class End(asyncio.Protocol):
             self.deliver()
 
     def deliver(self) -> None:
-        """Sends the oldest data, because timers may fire in another order; empty data closes the connection."""
+        """Sends the oldest data, because timers may fire in another order. Empty data closes the connection."""
         data = self.waiting.popleft()
         if data:
             self.other.transport.write(data)

@@ -1,4 +1,4 @@
-"""The same API on FastAPI, SQLModel and asyncpg, on the table that `manage.py migrate` makes.
+"""The same API on FastAPI, SQLModel and asyncpg, on the table that `manage.py migrate` creates.
 
 It is written as FastAPI's documentation recommends. Only the order of errors differs from this project's: FastAPI
 parses a body before it checks the token.
@@ -7,9 +7,9 @@ parses a body before it checks the token.
 import logging
 import os
 import re
+import secrets
 import time
 import unicodedata
-import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -20,7 +20,7 @@ from fastapi import APIRouter, Depends, FastAPI, Header, HTTPException, Request,
 from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import JSONResponse
-from pydantic import PlainSerializer, StrictBool, StringConstraints
+from pydantic import AfterValidator, PlainSerializer, StrictBool, StringConstraints
 from sqlalchemy import BigInteger, DateTime, Text, func
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.engine import make_url
@@ -58,11 +58,15 @@ async def get_session() -> AsyncIterator[AsyncSession]:
 
 # Models
 
+# The length counts the white space around a title, so it is removed after the check.
 Title = Annotated[
-    str, StringConstraints(strict=True, strip_whitespace=True, min_length=1, max_length=200, pattern=r"^[^\x00]*$")
+    str,
+    StringConstraints(strict=True, max_length=200, pattern=r"^[^\x00]*$"),
+    AfterValidator(str.strip),
+    StringConstraints(min_length=1),
 ]
 Description = Annotated[str, StringConstraints(strict=True, max_length=1000, pattern=r"^[^\x00]*$")]
-# Always six digits: pydantic leaves out a fraction of zero.
+# Always six digits, because pydantic omits a fraction of zero.
 Time = Annotated[
     datetime,
     PlainSerializer(lambda time: time.isoformat(timespec="microseconds")[:-6] + "Z", return_type=str, when_used="json"),
@@ -70,7 +74,7 @@ Time = Annotated[
 
 
 class Task(SQLModel, table=True):
-    """The table and the response model. With a response model of its own, pydantic would copy each task first."""
+    """The table, which is the response model, too. For a separate response model, pydantic would copy each task."""
 
     __tablename__ = "tasks_task"
 
@@ -91,7 +95,7 @@ class TaskCreate(SQLModel):
 
 
 class TaskUpdate(SQLModel):
-    """A partial update. The defaults are not used; they only make the fields optional without allowing null."""
+    """A partial update. The defaults are never used: they only make a field optional without allowing null."""
 
     title: Title = ""
     description: Description | None = None
@@ -149,7 +153,7 @@ Session = Annotated[AsyncSession, Depends(get_session)]
 User = Annotated[str, Depends(get_user)]
 IdempotencyKey = Annotated[str | None, Header(pattern=r"^[!-~]{1,255}$")]
 
-# The operations, of one statement each
+# The operations, with one statement each
 
 
 class TaskId(Convertor[int]):
@@ -243,11 +247,11 @@ async def delete_task(pk: int, user: User, session: Session) -> Response:
     return Response(status_code=204)
 
 
-# What every answer needs, and errors
+# Middleware and errors
 
 
-class Around:
-    """Middleware for the request id, the log, `Cache-Control`, paths with a trailing slash, and the limit of a body."""
+class ConventionsMiddleware:
+    """Adds the request id, the log, `Cache-Control`, paths with a trailing slash, and the limit of a body."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -258,7 +262,7 @@ class Around:
         start = time.perf_counter()
         headers = Headers(scope=scope)
         sent = headers.get("x-request-id", "")
-        request_id = sent if REQUEST_ID.fullmatch(sent) else str(uuid.uuid4())
+        request_id = sent if REQUEST_ID.fullmatch(sent) else secrets.token_hex(16)
         path = scope["path"]
         scope["path"] = path.removesuffix("/") or "/"
         state = scope.setdefault("state", {})
@@ -279,12 +283,12 @@ class Around:
         return await app(scope, receive, send_and_log)
 
 
-# Django REST Framework's messages for the error types of pydantic
+# Django REST Framework's messages, by pydantic's types of errors
 SENTENCES = {
     "missing": "This field is required.",
     "model_attributes_type": "Invalid data. Expected a dictionary, but got {kind}.",
     "string_type": "Not a valid string.",
-    "string_too_short": "This field may not be blank.",
+    "too_short": "This field may not be blank.",
     "string_too_long": "Ensure this field has no more than {max_length} characters.",
     "string_pattern_mismatch": "Null characters are not allowed.",
     "bool_type": "Must be a valid boolean.",
@@ -344,4 +348,4 @@ app.add_middleware(
     expose_headers=["Location", "Retry-After", "WWW-Authenticate", "X-Request-ID"],
     max_age=86400,
 )
-app.add_middleware(Around)
+app.add_middleware(ConventionsMiddleware)

@@ -10,8 +10,8 @@ import json
 import logging
 import os
 import re
+import secrets
 import time
-import uuid
 from base64 import urlsafe_b64decode
 from collections.abc import Callable
 from http.client import responses
@@ -33,7 +33,7 @@ CORS = [
 PATH = re.compile(r"/api/(?:(?P<user>.+)/)?tasks(?:/(?P<pk>[1-9][0-9]{0,18})(?P<toggle>/complete)?)?/?")
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
-# PostgreSQL writes the JSON, which costs this process least. PostgreSQL's core then limits the long list.
+# PostgreSQL writes the JSON, which costs this process least. The core of PostgreSQL then limits the long list.
 TEXT = "coalesce(to_json({0})::text, 'null')"
 TIME = """'"' || to_char({0} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') || '"'"""
 TEMPLATES = {"id": "{0}", "completed": "{0}", "created_at": TIME, "updated_at": TIME}
@@ -71,7 +71,7 @@ def execute(statement: str, *params: object) -> "psycopg.Cursor[Any]":
 
 
 def fetch(statement: str, *params: object) -> str:
-    """The JSON of a task; raises a `RequestError` if there is no row."""
+    """The JSON of a task. Raises a `RequestError` if there is no row."""
     row = execute(statement, *params).fetchone()
     if row is None:
         raise RequestError(404, "Not found.")
@@ -83,7 +83,7 @@ def decode(part: str) -> bytes:
 
 
 def verify(header: str) -> str:
-    """Verifies the token in an `Authorization` header; returns its `sub`."""
+    """Verifies the token in an `Authorization` header. Returns its `sub`."""
     scheme, _, token = header.partition(" ")
     if scheme.lower() != "bearer" or not token:
         raise RequestError(401, "Authentication credentials were not provided.", [("WWW-Authenticate", "Bearer")])
@@ -108,7 +108,7 @@ def verify(header: str) -> str:
 
 
 def read_body(environ: dict[str, Any]) -> dict[str, Any]:
-    """The validated fields of the body; raises a `RequestError` if it is not valid."""
+    """The validated fields of the body. Raises a `RequestError` if it is not valid."""
     if "HTTP_TRANSFER_ENCODING" in environ:
         raise RequestError(411, "Send a Content-Length with the body.")
     length = int(environ.get("CONTENT_LENGTH") or 0)
@@ -140,12 +140,12 @@ def read_body(environ: dict[str, Any]) -> dict[str, Any]:
 
 
 def text(value: object, max_length: int, *, strip: bool = False) -> tuple[str, str]:
-    """Validates a text; returns it and an error message, which is empty for a valid text."""
+    """Validates a text. Returns it and an error message, which is empty for a valid text."""
     if not isinstance(value, str):
         return "", "This field may not be null." if value is None else "Not a valid string."
-    value = value.strip() if strip else value
     if len(value) > max_length:
         return value, f"Ensure this field has no more than {max_length} characters."
+    value = value.strip() if strip else value
     return value, "Null characters are not allowed." if "\0" in value else ""
 
 
@@ -216,7 +216,7 @@ def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> 
         start_response("200 OK", [("Content-Type", "application/json")])
         return [b'{"status":"ok"}']
     sent = environ.get("HTTP_X_REQUEST_ID", "")
-    request_id = sent if REQUEST_ID.fullmatch(sent) else str(uuid.uuid4())
+    request_id = sent if REQUEST_ID.fullmatch(sent) else secrets.token_hex(16)
     log: dict[str, Any] = {"user": None}
     try:
         status, body, headers = answer(environ, log)

@@ -1,4 +1,4 @@
-"""The operations that are measured, and wrk, which sends their requests."""
+"""The operations to measure, and wrk, which sends their requests."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from .parity import token
 from .servers import Server
 
 LUA = Path(__file__).with_name("wrk.lua")
-# Tasks made for each second of deletes: more than any server deletes
+# Tasks for each second of deletes: more than any server deletes
 DELETES = 10_000
 
 
@@ -26,7 +26,7 @@ class Request(NamedTuple):
 
 
 class Round(NamedTuple):
-    """A round of wrk: requests per second, latencies in ms, and the CPU time of the server per request in µs."""
+    """The results of a round: requests per second, latencies in ms, and the server's CPU time per request in µs."""
 
     throughput: float
     p50: float
@@ -35,19 +35,19 @@ class Round(NamedTuple):
 
 
 class Operation(NamedTuple):
-    """A kind of request, and the status of its answer. Each has users of its own, so that lists keep their length."""
+    """A kind of request and its expected status. Each has its own users, so that the lists keep their length."""
 
     name: str
     status: int
     requests: Callable[[Postgresql, str], Sequence[Request]]
 
 
-def tasks(postgresql: Postgresql, database: str, user: str) -> list[int]:
+def task_ids(postgresql: Postgresql, database: str, user: str) -> list[int]:
     rows = postgresql.execute(database, f"SELECT id FROM tasks_task WHERE user_id = '{user}' ORDER BY random()")
     return [pk for (pk,) in rows]
 
 
-def add(postgresql: Postgresql, database: str, user: str, count: int) -> None:
+def add_tasks(postgresql: Postgresql, database: str, user: str, count: int) -> None:
     postgresql.execute(
         database,
         f"""INSERT INTO tasks_task (user_id, title, description, completed, created_at, updated_at)
@@ -60,12 +60,12 @@ def add(postgresql: Postgresql, database: str, user: str, count: int) -> None:
 def each_task(user: str, method: str, path: str = "", body: str = "") -> Callable[[Postgresql, str], list[Request]]:
     def requests(postgresql: Postgresql, database: str) -> list[Request]:
         sent = token(user)
-        return [Request(method, f"/api/tasks/{pk}{path}", sent, body) for pk in tasks(postgresql, database, user)]
+        return [Request(method, f"/api/tasks/{pk}{path}", sent, body) for pk in task_ids(postgresql, database, user)]
 
     return requests
 
 
-def always(user: str, method: str, body: str = "", *, forged: bool = False) -> Callable[..., list[Request]]:
+def same_request(user: str, method: str, body: str = "", *, forged: bool = False) -> Callable[..., list[Request]]:
     def requests(postgresql: Postgresql, database: str) -> list[Request]:
         sent = token(user)
         return [Request(method, "/api/tasks", f"{sent[:-4]}AAAA" if forged else sent, body)]
@@ -76,7 +76,7 @@ def always(user: str, method: str, body: str = "", *, forged: bool = False) -> C
 def deletes(seconds: int) -> Callable[[Postgresql, str], list[Request]]:
     def requests(postgresql: Postgresql, database: str) -> list[Request]:
         postgresql.execute(database, "DELETE FROM tasks_task WHERE user_id = 'delete'")
-        add(postgresql, database, "delete", DELETES * seconds)
+        add_tasks(postgresql, database, "delete", DELETES * seconds)
         postgresql.execute(database, "VACUUM ANALYZE tasks_task")
         return each_task("delete", "DELETE")(postgresql, database)
 
@@ -90,18 +90,20 @@ USERS = {"get": 1000, "few": 20, "many": 1000, "update": 1000, "toggle": 1000}
 def operations(seconds: int) -> list[Operation]:
     return [
         Operation("get", 200, each_task("get", "GET")),
-        Operation("list of 20", 200, always("few", "GET")),
-        Operation("list of 1000", 200, always("many", "GET")),
-        Operation("create", 201, always("create", "POST", json.dumps({"title": "Buy milk", "description": "2 l"}))),
+        Operation("list of 20", 200, same_request("few", "GET")),
+        Operation("list of 1000", 200, same_request("many", "GET")),
+        Operation(
+            "create", 201, same_request("create", "POST", json.dumps({"title": "Buy milk", "description": "2 l"}))
+        ),
         Operation("update", 200, each_task("update", "PUT", "", json.dumps({"title": "Buy oat milk"}))),
         Operation("toggle", 200, each_task("toggle", "PATCH", "/complete")),
         Operation("delete", 204, deletes(seconds)),
-        Operation("refuse a token", 401, always("get", "GET", forged=True)),
+        Operation("refuse a token", 401, same_request("get", "GET", forged=True)),
     ]
 
 
 def measure(server: Server, operation: Operation, requests: Sequence[Request], seconds: int, clients: int) -> Round:
-    """Runs a round of wrk; exits if an answer has another status or a connection fails."""
+    """Runs a round of wrk. Exits with an error if an answer has another status, or if a connection fails."""
     listed = server.log.with_suffix(".requests")
     listed.write_text("".join("\t".join(request) + "\n" for request in requests))
     variables = {"BENCHMARK_REQUESTS": str(listed), "BENCHMARK_STATUS": str(operation.status)}

@@ -1,4 +1,4 @@
-"""The results as Markdown."""
+"""Writes the results as Markdown."""
 
 import os
 import platform
@@ -18,20 +18,20 @@ DOCUMENT = Path(__file__).parents[1] / "docs" / "benchmark.md"
 CHART = DOCUMENT.with_suffix(".svg")
 MARKERS = ("<!-- make bench -->\n", "<!-- end of make bench -->\n")
 
-# Keys are an operation and a server.
+# The rounds of an operation on a server, by the names of both
 Rounds = dict[tuple[str, str], list[Round]]
-# Throughput, as a multiple of FastAPI's
+# The least throughput, as a multiple of FastAPI's
 TARGETS = {
     **dict.fromkeys(["get", "create", "update", "toggle"], 1.8),
     "list of 20": 2.2,
     "list of 1000": 5.5,
     "refuse a token": 0.7,
 }
-# With a distant database: p50 as a multiple of FastAPI's, p99 in ms
+# With a distant database: the highest p50, as a multiple of FastAPI's, and the limit of p99 in ms
 FAR_P50, FAR_P99 = 0.5, 500
-# Time on the large table, as a multiple of that on the small one
+# The longest time on the large table, as a multiple of that on the small one
 LARGE = 1.25
-# A worker's memory and its growth, in MB
+# The largest memory of a worker, and its largest growth, in MB
 WORKER, GROWTH = 120, 50
 
 
@@ -56,7 +56,7 @@ def names(rounds: Rounds) -> list[str]:
 
 
 def ratios(rounds: Rounds, name: str, figure: str, servers: Sequence[str] = ("django", "fastapi")) -> list[float]:
-    """The quotients of two servers' figures in each pair of rounds."""
+    """The quotient of two servers' figures for each pair of rounds."""
     pairs = zip(*(rounds[name, server] for server in servers), strict=True)
     return [getattr(first, figure) / getattr(second, figure) for first, second in pairs]
 
@@ -133,7 +133,7 @@ def sizes(rounds: Rounds) -> str:
 
 
 def machine() -> str:
-    """The machine and the versions of the software that is measured."""
+    """Describes the machine and names the versions of the software."""
     cpu = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
     wrk = re.search(r"wrk \S*?([\d.]+)", subprocess.run(["wrk", "-v"], capture_output=True, text=True).stdout)
     postgres = subprocess.run([find_binaries() / "postgres", "--version"], capture_output=True, text=True).stdout
@@ -150,27 +150,28 @@ def markdown(results: Results) -> str:
     worker = verdict(f"at most {WORKER}", results.worker <= WORKER)
     growth = verdict(f"at most {GROWTH}", results.growth <= GROWTH)
     return f"""\
-With 16 clients. Cells show this project · FastAPI · the floor. Figures are medians of {results.rounds} rounds of
+With 16 clients. Cells show: this project · FastAPI · the floor. Figures are medians of {results.rounds} rounds of
 {results.seconds} s. Ratios are medians over pairs of rounds, with the smallest and the largest in brackets.
 
 {near(results.near)}
 
-With a database 20 ms away (a trivial statement takes {results.round_trip:.1f} ms), 50 clients, this project · FastAPI:
+With 50 clients and a database 20 ms away (a trivial statement takes {results.round_trip:.1f} ms). Cells show: this
+project · FastAPI.
 
 {far(results.far)}
 
-This project with 20 000 tasks of 1000 users · with 2 million tasks of 100 000 users:
+This project on two tables. Cells show: 20 000 tasks of 1000 users · 2 million tasks of 100 000 users.
 
 {sizes(results.sizes)}
 
 A worker uses {results.worker:.0f} MB after the first table's load ({worker}), and grows by {results.growth:.0f} MB
-while it answers requests for 10 000 tasks ({growth}).
+while it answers ten requests for a list of 10 000 tasks ({growth}).
 
 Measured on {machine()}."""
 
 
 def publish(text: str) -> None:
-    """Writes the chart's reference and the text between the markers of the document."""
+    """Puts the chart and the text between the markers of the document."""
     before, rest = DOCUMENT.read_text().split(MARKERS[0])
     _, after = rest.split(MARKERS[1])
     picture = f"![Requests per second of each operation]({CHART.name})"

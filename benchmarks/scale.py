@@ -5,22 +5,22 @@ from collections.abc import Callable
 from pathlib import Path
 
 from testing.postgresql import Postgresql
-from testing.services import megabytes
+from testing.servers import megabytes
 
-from .load import Operation, Request, add
+from .load import Operation, Request, add_tasks
 from .parity import Client, token
 from .servers import Django, make_database
 
 # Users of each database, and tasks of each user
 USERS = {"small": 1000, "large": 100_000}
 TASKS = 20
-# The users whose tasks are requested: as many in each database, so that only the sizes of the tables differ
+# The number of users who send requests. It is the same for both databases, so that only their sizes differ.
 ASKING = 1000
 LONG_LIST = 10_000
 
 
 def fill(postgresql: Postgresql, database: str) -> None:
-    """Makes a database with tasks. Those of one user are spread over the table, as if all users made theirs in turn."""
+    """Creates a database with tasks. Each user's tasks are spread over the table, as if the users took turns."""
     make_database(postgresql, database)
     users = USERS[database]
     postgresql.execute(
@@ -58,8 +58,8 @@ def operations() -> list[Operation]:
 
 
 def growth(folder: Path, core: int, postgresql: Postgresql) -> float:
-    """How much a worker's memory grows at most while it answers ten requests for a long list, in MB."""
-    add(postgresql, "django", "parity", LONG_LIST)
+    """The growth of a worker's peak memory over ten requests for a long list, in MB."""
+    add_tasks(postgresql, "django", "parity", LONG_LIST)
     with Django(folder, core, postgresql.url("django")) as server:
         ask = Client(server)
         for _ in range(100):

@@ -13,15 +13,15 @@ import psycopg
 
 from testing.postgresql import Postgresql
 from testing.processes import environment, migrate, serve_command
-from testing.services import Service, children, get, megabytes, stat
+from testing.servers import ServerProcess, children, get, megabytes, stat
 
 TICKS = os.sysconf("SC_CLK_TCK")
-# Granian's threads. FastAPI's side has a pool of one connection less, because one thread never waits for the database.
+# Granian's threads. One of them never waits for the database, so FastAPI gets a pool of one connection less.
 THREADS = 16
 
 
 def share_cores() -> int:
-    """Pins this process, and all that it will start, to the second core; returns the first, for the servers."""
+    """Pins this process and its later children to the second core. Returns the first core, for the servers."""
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) < 2:
         sys.exit("The benchmark needs two cores: one for the server, one for PostgreSQL and the load.")
@@ -30,6 +30,7 @@ def share_cores() -> int:
 
 
 def make_database(postgresql: Postgresql, name: str) -> None:
+    """Creates a database with the project's tables."""
     postgresql.execute("postgres", f"CREATE DATABASE {name}")
     migrate(postgresql.url(name))
 
@@ -44,7 +45,7 @@ def round_trip(url: str) -> float:
     return median(after - before for before, after in pairwise(times)) * 1000
 
 
-class DelayProxy(Service):
+class DelayProxy(ServerProcess):
     """A TCP proxy that adds latency between a server and PostgreSQL."""
 
     def __init__(self, folder: Path, target: int) -> None:
@@ -52,8 +53,8 @@ class DelayProxy(Service):
         self.command = [sys.executable, "-m", "benchmarks.delay", str(self.port), str(target)]
 
 
-class Server(Service):
-    """A server with one worker on the core. Its database has its name."""
+class Server(ServerProcess):
+    """A server with one worker on one core. The database has the server's name."""
 
     name: str
 
@@ -77,11 +78,11 @@ class Server(Service):
             pids.extend(children(pid))
 
     def cpu(self) -> float:
-        """The CPU time of all its processes in seconds, in user and in kernel mode."""
+        """The CPU time of all the server's processes, in user and in kernel mode, in seconds."""
         return sum(int(ticks) for pid in self.processes() for ticks in stat(pid)[11:13]) / TICKS
 
     def worker(self) -> int:
-        """The worker's process id: it is the process with the most memory."""
+        """The id of the worker, which is the process with the most memory."""
         return max(self.processes(), key=megabytes)
 
 
@@ -92,7 +93,7 @@ class Django(Server):
 
 
 class Floor(Server):
-    """The same work without a framework, served in the same way."""
+    """The same API without a framework, on the same server."""
 
     name = "floor"
 
@@ -101,7 +102,7 @@ class Floor(Server):
 
 
 class Fastapi(Server):
-    """The same API on FastAPI and uvicorn, whose fastest options are set and whose unused features are off."""
+    """The same API on FastAPI and uvicorn, with uvicorn's fastest options and without its unused features."""
 
     name = "fastapi"
 

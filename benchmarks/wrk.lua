@@ -1,5 +1,6 @@
--- Sends what the file in BENCHMARK_REQUESTS has, one request a line: method, path, token and body, between tabs. Prints
--- what was measured as JSON. An answer with another status than BENCHMARK_STATUS counts as unexpected.
+-- Sends the requests in the file BENCHMARK_REQUESTS: a line each, with method, path, token and body between tabs. Prints
+-- the results as JSON. An answer with another status than BENCHMARK_STATUS counts as unexpected. Where a success is
+-- expected, only statuses of 400 and more count as unexpected.
 
 local expected = tonumber(os.getenv("BENCHMARK_STATUS"))
 local requests = {}
@@ -29,7 +30,7 @@ function request()
   return requests[next_request]
 end
 
--- wrk itself counts what is 400 or more, and with a function for each answer it works harder.
+-- wrk counts statuses of 400 and more by itself. A function for each answer would slow it down.
 if expected >= 400 then
   function response(status)
     if status ~= expected then

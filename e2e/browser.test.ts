@@ -37,7 +37,7 @@ async function enter(page: Page, button: "Sign in" | "Sign up", email: string): 
   await page.getByText(email).waitFor();
 }
 
-/** Clicks, presses or selects, and waits until the list that the page then fetches is shown. */
+/** Waits for the action, and then until the page shows these titles. */
 async function andSee(page: Page, action: Promise<unknown>, titles: string[]): Promise<void> {
   await action;
   await page.waitForFunction(
@@ -69,7 +69,7 @@ for (const mode of modes) {
     const page = await browser.newPage();
     page.setDefaultTimeout(10_000);
     const screenshot = (name: string) => page.screenshot({ path: join(output, `${mode.algorithm}-${name}.png`) });
-    // Users of their own for each configuration, because both have the same database.
+    // Each configuration has its own users, because both share Better Auth's database.
     const domain = `${mode.algorithm.toLowerCase()}.example`;
     let token = "";
     page.on("request", (request) => {
@@ -112,7 +112,7 @@ for (const mode of modes) {
       assert.equal(await row(page, 1).getByLabel("Description").inputValue(), "Two bottles");
     });
 
-    await t.test("shows everything for which a task is refused [SC-006]", async () => {
+    await t.test("shows every error of a refused task [SC-006]", async () => {
       await create(page, " ", "x".repeat(1001));
       await alertShows("title: This field may not be blank.");
       await alertShows("description: Ensure this field has no more than 1000 characters.");
@@ -156,7 +156,7 @@ for (const mode of modes) {
       await screenshot("tasks");
     });
 
-    await t.test("shows a second user nothing, not even under a task's address [SC-003]", async () => {
+    await t.test("shows no task to another user, not even at the address of a task [SC-003]", async () => {
       const stranger = await (await browser.newContext()).newPage();
       await stranger.goto(origin);
       const list = stranger.waitForResponse(`${backend.url}/api/tasks?status=all`);
@@ -176,7 +176,7 @@ for (const mode of modes) {
     };
 
     await t.test("renews an expired token", async () => {
-      // Better Auth's first answer is a token of its own that has expired, the second its usual one.
+      // Better Auth's first answer is an expired token, the second a valid one.
       await page.route("**/api/auth/token", async (route) => route.fulfill({ json: await expired() }), { times: 1 });
       const answers: number[] = [];
       const note = (response: { url(): string; status(): number }) =>
@@ -187,7 +187,7 @@ for (const mode of modes) {
       assert.deepEqual(answers, [401, 200]);
     });
 
-    await t.test("shows that a token has expired where it cannot be renewed", async () => {
+    await t.test("shows an error if the renewed token has expired, too", async () => {
       await page.route("**/api/auth/token", async (route) => route.fulfill({ json: await expired() }), { times: 2 });
       await page.reload();
       await alertShows("Token has expired.");
@@ -195,7 +195,7 @@ for (const mode of modes) {
       await andSee(page, page.reload(), ["Call Bob back", "Buy milk"]);
     });
 
-    await t.test("shows nothing after signing out, and the API refuses who has no token [SC-002]", async () => {
+    await t.test("shows no tasks after signing out; the API refuses requests without a token [SC-002]", async () => {
       await page.getByRole("button", { name: "Sign out" }).click();
       await page.getByRole("button", { name: "Sign in" }).waitFor();
       assert.equal(await page.getByRole("listitem").count(), 0);
@@ -207,10 +207,10 @@ for (const mode of modes) {
       assert.equal(await page.evaluate(async () => (await fetch("/api/auth/token")).status), 401);
     });
 
-    await t.test("waits less than 500 ms for an answer, by the median [SC-001]", () => {
+    await t.test("gets answers in less than 500 ms, by the median [SC-001]", () => {
       assert.deepEqual(Object.keys(milliseconds).sort(), ["DELETE", "GET", "PATCH", "POST"]);
       for (const durations of Object.values(milliseconds)) {
-        // The middle one, because a machine that is busy with something else may delay any.
+        // The median, because a busy machine may delay single answers.
         const median = durations.sort((a, b) => a - b)[Math.floor(durations.length / 2)]!;
         assert.ok(median > 0 && median < 500, String(durations));
       }

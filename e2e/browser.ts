@@ -3,7 +3,7 @@ import { chromium } from "playwright-core";
 export const launchBrowser = () =>
   chromium.launch({
     executablePath: process.env.CHROMIUM,
-    // Neither a sandbox nor a GPU is to be had in most containers, and nothing here is to be called but localhost.
+    // Most containers have no sandbox and no GPU. The other options keep the browser from calling other servers.
     args: [
       ...["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"],
       ...["--disable-background-networking", "--disable-component-update", "--disable-sync"],

@@ -3,12 +3,12 @@ import { once } from "node:events";
 import { createServer, request as send } from "node:http";
 
 const fields = ["title", "description", "completed"];
-/** What of a JSON body must not be logged: of shorter texts, such as "x", any line has some. */
+/** The texts of a JSON body that the log must not contain. Shorter ones, such as "x", are in any line. */
 const texts = (body: string) => (body.match(/[^"\\]{4,}/g) ?? []).filter((text) => !fields.includes(text));
 
 /**
- * Stands before a backend, whose log has to have each request exactly once, with its answer's id, and neither a token
- * nor a query nor what a user wrote.
+ * A proxy that records the requests to a backend. check() asserts that the log has each request once, with the id of
+ * its answer, and no token, no query and no text of a user.
  */
 export async function recorder(port: number, backendPort: number, secret?: string) {
   const answered: string[] = [];
@@ -43,7 +43,7 @@ export async function recorder(port: number, backendPort: number, secret?: strin
   };
 }
 
-/** Id, method, path and status of a line about a request, in either format. */
+/** The id, method, path and status in the line of a request, in either format. */
 function readLine(line: string): string {
   if (!line.startsWith("{")) return line.replace(/^.*?todo_backend\.log (\S+): (.+) in [\d.]+ ms, user .+$/, "$1 $2");
   const { request_id, method, path, status } = JSON.parse(line);

@@ -25,10 +25,10 @@ async function freePort(): Promise<number> {
   return port;
 }
 
-/** An origin that nobody serves yet. `localhost`, because Better Auth refuses a sign-in from any other spelling. */
+/** An origin with a free port. `localhost`, because Better Auth refuses a sign-in from another name for this machine. */
 export const freeOrigin = async () => `http://localhost:${await freePort()}`;
 
-/** Better Auth at its origin and, where there is an API for it to call, the page that uses both. */
+/** Serves Better Auth at its origin and, if an API is given, the page that uses both. */
 export async function serveFrontend(auth: Parameters<typeof toNodeHandler>[0], origin: string, api?: string) {
   const files = new Map<string, [type: string, content: string]>();
   if (api) {
@@ -57,22 +57,22 @@ async function bundle(api: string): Promise<string> {
     bundle: true,
     write: false,
     format: "esm",
-    // As Next.js does with variables of this prefix.
+    // Next.js does the same with variables of this prefix.
     define: { "process.env.NEXT_PUBLIC_API_URL": JSON.stringify(api) },
   });
   return outputFiles[0]!.text;
 }
 
-// Where the tests are interrupted, nothing of theirs is left behind either.
-const abandon = new Set<() => void>();
-process.on("exit", () => abandon.forEach((each) => each()));
+// Clean up when the tests are interrupted, too.
+const cleanups = new Set<() => void>();
+process.on("exit", () => cleanups.forEach((cleanup) => cleanup()));
 for (const signal of ["SIGINT", "SIGTERM"]) process.once(signal, () => process.exit(1));
 
 let backends = 0;
 
 /**
- * The backend as `make serve` or, with DEBUG, `make run` runs it, with those settings alone and a database of its own.
- * It logs all it can, in each format by turns; when it is stopped, its log is compared with what it was asked.
+ * Starts the backend of `make serve` or, with DEBUG, of `make run`, with these settings only and its own database. It
+ * logs at level DEBUG, alternately as text and as JSON. At the end its log is compared with the recorded requests.
  */
 export async function startBackend(settings: Record<string, string>) {
   const folder = mkdtempSync(join(tmpdir(), "todo-e2e-"));
@@ -101,13 +101,13 @@ export async function startBackend(settings: Record<string, string>) {
     child.kill();
     rmSync(folder, { recursive: true, force: true });
   };
-  abandon.add(kill);
+  cleanups.add(kill);
   const stop = async () => {
     recorded.stop();
     const exited = child.exitCode === null && child.signalCode === null ? once(child, "exit") : null;
     kill();
     await exited;
-    abandon.delete(kill);
+    cleanups.delete(kill);
   };
   try {
     await ready(`http://localhost:${port}/readyz`, child);

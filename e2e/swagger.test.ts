@@ -17,7 +17,7 @@ const token = await new SignJWT({ sub: "ada" })
 async function execute(operation: Locator, status: number): Promise<unknown> {
   await operation.getByRole("button", { name: "Execute" }).click();
   const answer = operation.locator(".live-responses-table tbody");
-  // All of the cell: a status that the document does not have is shown as "Undocumented".
+  // The exact text of the cell: to an undocumented status the page adds "Undocumented".
   await answer.locator(".response-col_status").getByText(String(status), { exact: true }).waitFor();
   return JSON.parse(await answer.locator("pre").first().innerText());
 }
@@ -63,7 +63,7 @@ for (const DEBUG of ["false", "true"]) {
       assert.deepEqual(await execute(list, 401), { detail: "Authentication credentials were not provided." });
     });
 
-    await t.test("takes a token", async () => {
+    await t.test("accepts a token", async () => {
       await page.getByRole("button", { name: "Authorize" }).click();
       await page.getByRole("textbox", { name: "auth-bearer-value" }).fill(token);
       await page.screenshot({ path: screenshot("docs-authorize") });
@@ -83,7 +83,7 @@ for (const DEBUG of ["false", "true"]) {
       assert.doesNotMatch(await create.locator(".curl-command").innerText(), /csrf/i);
     });
 
-    await t.test("shows what is wrong with a blank title [SC-006]", async () => {
+    await t.test("shows the error of a blank title [SC-006]", async () => {
       await operation("createTask").locator("textarea").fill('{"title": " "}');
       const reason = "This field may not be blank.";
       assert.deepEqual(await execute(operation("createTask"), 422), {
@@ -97,7 +97,7 @@ for (const DEBUG of ["false", "true"]) {
       assert.deepEqual(await execute(operation("listTasks"), 200), [created]);
     });
 
-    await t.test("fits a telephone", async () => {
+    await t.test("fits the screen of a telephone", async () => {
       await page.setViewportSize({ width: 390, height: 844 });
       await page.goto(`${backend.url}/api/docs`);
       await operation("listTasks").waitFor();
@@ -105,10 +105,10 @@ for (const DEBUG of ["false", "true"]) {
       assert.equal(await page.evaluate(() => document.documentElement.scrollWidth), 390);
     });
 
-    await t.test("asks nothing of other origins", () => assert.deepEqual(foreign, []));
+    await t.test("sends nothing to other origins", () => assert.deepEqual(foreign, []));
 
-    await t.test("says nothing on the console", () => {
-      // Both are the browser's own, of answers that are errors. What follows the status differs with Python's version.
+    await t.test("logs nothing on the console but two errors", () => {
+      // The browser logs these two error answers. The text after the status depends on Python's version.
       assert.deepEqual(
         complaints.map((text) => text.replace(/ \(.*/, "")),
         [

@@ -11,7 +11,7 @@ import { freeOrigin, serveFrontend, startBackend } from "./servers";
 const secret = randomBytes(32).toString("base64");
 const emailAndPassword = { enabled: true };
 
-/** What Better Auth gives to a client that signs up. */
+/** Signs up, and returns the tokens and cookies of the answer. */
 async function signUp(origin: string) {
   const response = await fetch(`${origin}/api/auth/sign-up/email`, {
     method: "POST",
@@ -69,7 +69,7 @@ test("accepts HS256 under the shared secret [FR-001]", async () => {
   assert.equal(answer.body.user_id, ada.userId);
 });
 
-test("accepts a new key at once, and the old one while it is published", async () => {
+test("accepts a new key immediately, and the old one while it is published", async () => {
   const origin = await freeOrigin();
   const rotationInterval = 2;
   const plugins = [jwt({ jwks: { rotationInterval } })];
@@ -86,7 +86,7 @@ test("accepts a new key at once, and the old one while it is published", async (
   assert.equal((await createTask(backend.url, before)).status, 201);
 });
 
-test("goes on without Better Auth under the keys it has, and waits for it where it has none", async () => {
+test("accepts tokens while Better Auth is down, and answers 503 while it has no keys", async () => {
   const origin = await freeOrigin();
   const auth = betterAuth({ baseURL: origin, secret, database: memory(), emailAndPassword, plugins: [jwt()] });
   await using frontend = await serveFrontend(auth, origin);
@@ -110,7 +110,7 @@ test("goes on without Better Auth under the keys it has, and waits for it where 
 
 type SignedUp = Awaited<ReturnType<typeof signUp>> & { emailVerificationToken: string };
 type Refused = {
-  what: string;
+  name: string;
   options?: BetterAuthOptions;
   token: (client: SignedUp) => string | null | undefined;
   form: RegExp;
@@ -123,33 +123,33 @@ const sessionData = ({ cookies }: SignedUp) => cookies.get("better-auth.session_
 
 const refused: Refused[] = [
   {
-    what: "a session token",
+    name: "a session token",
     token: (client) => client.sessionToken,
     form: /^\w{32}$/,
     detail: notAJwt,
   },
   {
-    what: "a signed session token",
+    name: "a signed session token",
     options: { plugins: [jwt(), bearer()] },
     token: (client) => client.headers.get("set-auth-token"),
     form: /^\w{32}\.[\w+/=%]+$/,
     detail: notAJwt,
   },
   {
-    what: "an e-mail verification token",
+    name: "an e-mail verification token",
     token: (client) => client.emailVerificationToken,
     form: threeSegments,
     detail: "Token is invalid.",
   },
   {
-    what: "a cookie cache under the secret",
+    name: "a cookie cache under the secret",
     options: { session: { cookieCache: { enabled: true, strategy: "jwt" } } },
     token: sessionData,
     form: threeSegments,
     detail: "Token is invalid.",
   },
   {
-    what: "a cookie cache under the published keys",
+    name: "a cookie cache under the published keys",
     options: {
       session: { cookieCache: { enabled: true, strategy: "jwt" } },
       plugins: [jwt({ sessionCookieCache: true })],
@@ -159,7 +159,7 @@ const refused: Refused[] = [
     detail: "Token is invalid.",
   },
   {
-    what: "an encrypted cookie cache",
+    name: "an encrypted cookie cache",
     options: { session: { cookieCache: { enabled: true, strategy: "jwe" } } },
     token: sessionData,
     form: /^[\w-]+\.[\w-]*\.[\w-]+\.[\w-]+\.[\w-]+$/,
@@ -167,8 +167,8 @@ const refused: Refused[] = [
   },
 ];
 
-for (const { what, options, token, form, detail } of refused) {
-  test(`refuses ${what}`, async () => {
+for (const { name, options, token, form, detail } of refused) {
+  test(`refuses ${name}`, async () => {
     const origin = await freeOrigin();
     let emailVerificationToken = "";
     const auth = betterAuth({
@@ -184,7 +184,7 @@ for (const { what, options, token, form, detail } of refused) {
       ...options,
     });
     await using frontend = await serveFrontend(auth, origin);
-    // With the secret, too, so that nothing is refused for its algorithm alone.
+    // With both settings, so that no token is refused for its algorithm only.
     await using backend = await startBackend({ BETTER_AUTH_URL: origin, BETTER_AUTH_SECRET: secret });
     const client = await signUp(origin);
     const sent = token({ ...client, emailVerificationToken }) ?? "";

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from .load import Load, Outcome, Report
+from .load import AddReport, Load, Outcome
 from .servers import Backend, Pgbouncer, Postgresql
 
 TITLES = ["requests", "answered", "503+wait", "503", "lost", "wrong", "slowest", "fault", "back", "tasks", "present"]
@@ -14,7 +14,7 @@ ROWS = pytest.StashKey[list[str]]()
 
 @pytest.fixture(scope="session")
 def folder() -> Iterator[Path]:
-    """A folder that PostgreSQL, which never runs as root, may enter; it may not enter pytest's temporary folders."""
+    """A folder that PostgreSQL may enter. It never runs as root, and pytest's own folders are closed to other users."""
     with tempfile.TemporaryDirectory(prefix="faults-") as folder:
         yield Path(folder)
 
@@ -52,8 +52,8 @@ def backend(request: pytest.FixtureRequest) -> Any:
 
 
 @pytest.fixture
-def report(request: pytest.FixtureRequest, postgresql: Postgresql) -> Report:
-    """Verifies a load's ledgers, and adds its counts as a row to the table that is printed after the tests."""
+def report(request: pytest.FixtureRequest, postgresql: Postgresql) -> AddReport:
+    """A function that verifies a load's ledgers, and adds its counts to the table that is printed after the tests."""
 
     def add(load: Load, fault: float = 0, back: float = 0) -> None:
         try:

@@ -1,4 +1,4 @@
-"""Load by users who keep a ledger of every acknowledged write, and compare each answer with it."""
+"""Users who send requests, keep a ledger of acknowledged writes, and compare each answer with it."""
 
 import http.client
 import itertools
@@ -14,23 +14,23 @@ from threading import Event
 from typing import Any, NamedTuple, Self
 
 from testing.processes import SECRET
-from testing.services import Service
+from testing.servers import ServerProcess
 from testing.tokens import claims, sign
 
 from .servers import Postgresql
 
-# A write whose outcome is unknown has been applied or never will be after so many seconds, the longest fault included.
+# Seconds after which a write of unknown outcome is either done or never will be. Longer than the longest fault.
 SETTLED_AFTER = 30
 MAX_TASKS = 20
 NOT_FOUND = {"detail": "Not found."}
 # A task's title, description and `completed`
 State = tuple[str, str | None, bool]
 # The type of the fixture `report`
-Report = Callable[..., None]
+AddReport = Callable[..., None]
 
 
 class Outcome(Enum):
-    ANSWERED = "the answer that the contract promises"
+    ANSWERED = "the answer that the specification promises"
     REFUSED = "503 with Retry-After: nothing was written"
     UNKNOWN = "503 without Retry-After: the outcome of the write is unknown"
     LOST = "no answer: the connection broke"
@@ -41,7 +41,7 @@ UNSURE = (Outcome.UNKNOWN, Outcome.LOST)
 
 
 class Record(NamedTuple):
-    """A request that was sent, with its times on the monotonic clock."""
+    """A request that was sent. Its times are those of the monotonic clock."""
 
     method: str
     start: float
@@ -50,7 +50,7 @@ class Record(NamedTuple):
 
 
 def state_of(task: Any) -> State:
-    """The state of a task of an answer, or of a row with the same names."""
+    """The state of a task from an answer, or from a row with the same names."""
     return task["title"], task["description"], task["completed"]
 
 
@@ -60,7 +60,7 @@ def state_or_none(answer: Any) -> State | None:
 
 
 def outcome_of(method: str, response: http.client.HTTPResponse, body: Any, statuses: tuple[int, ...]) -> Outcome:
-    """The outcome of a request by the status and the headers of its answer; `statuses` are the expected ones."""
+    """The outcome of a request, from its answer and the expected statuses."""
     if response.getheader("Content-Type", "application/json") != "application/json":
         return Outcome.WRONG
     if response.status in statuses:
@@ -75,9 +75,9 @@ def outcome_of(method: str, response: http.client.HTTPResponse, body: Any, statu
 class User:
     """A user with one connection, who sends one request at a time and keeps a ledger of the expected tasks.
 
-    After a write with an unknown outcome, a task may have either of two states. The user does not change it until
-    `SETTLED_AFTER`, because the statement may still be waiting in the database. A create with an `Idempotency-Key` is
-    repeated until it is answered.
+    After a write with an unknown outcome, a task may have either of two states. The user does not change it for
+    `SETTLED_AFTER` seconds, because the statement may still be waiting in the database. A create with an
+    `Idempotency-Key` is repeated until it is answered.
     """
 
     def __init__(self, port: int) -> None:
@@ -91,7 +91,7 @@ class User:
         self.numbers = itertools.count()
         self.records: list[Record] = []
         self.wrong: list[str] = []
-        # The ledger, by the tasks' ids. An unsettled task has the time of its last write and the possible states.
+        # The ledger, by the tasks' ids. `unsettled` has the time of the last write and the possible states of a task.
         self.tasks: dict[int, State] = {}
         self.unsettled: dict[int, tuple[float, set[State | None]]] = {}
         self.deleted: set[int] = set()
@@ -108,13 +108,13 @@ class User:
         method: str,
         path: str,
         statuses: tuple[int, ...],
-        right: Callable[[Any], bool],
+        is_right: Callable[[Any], bool],
         data: Any = None,
         key: str = "",
     ) -> tuple[Outcome, Any]:
-        """Sends a request; returns its outcome and the JSON of the answer.
+        """Sends a request. Returns its outcome and the JSON of the answer.
 
-        An answer with one of the statuses is wrong unless `right` is true for its JSON.
+        An answer with one of the statuses is wrong unless `is_right` is true for its JSON.
         """
         headers = {**self.headers, **({"Idempotency-Key": key} if key else {})}
         start = time.monotonic()
@@ -132,7 +132,7 @@ class User:
             try:
                 body = json.loads(content) if content else None
                 outcome = outcome_of(method, response, body, statuses)
-                if outcome is Outcome.ANSWERED and not right(body):
+                if outcome is Outcome.ANSWERED and not is_right(body):
                     outcome = Outcome.WRONG
             except (ValueError, LookupError, TypeError):
                 outcome = Outcome.WRONG
@@ -141,8 +141,8 @@ class User:
             self.wrong.append(f"{method} {path} {data}: {status} {content[:300]!r}")
         return outcome, body
 
-    def is_own(self, state: State) -> Callable[[Any], bool]:
-        """A check that a task has the state and belongs to this user."""
+    def own_task_check(self, state: State) -> Callable[[Any], bool]:
+        """A function that returns whether a task has the state and belongs to this user."""
         return lambda task: state_of(task) == state and task["user_id"] == self.name
 
     def title(self) -> str:
@@ -164,26 +164,26 @@ class User:
             self.unknown.add(state)
 
     def repeat(self, key: str) -> None:
-        """Sends the create with that key."""
+        """Sends the create with that key, for the first time or again."""
         outcome, task = self.post(self.unanswered[key], key)
         if outcome is Outcome.ANSWERED:
             self.tasks[task["id"]] = self.unanswered.pop(key)
 
     def post(self, state: State, key: str = "") -> tuple[Outcome, Any]:
         data = dict(zip(("title", "description", "completed"), state, strict=True))
-        return self.send("POST", "/api/tasks", (201,), self.is_own(state), data, key)
+        return self.send("POST", "/api/tasks", (201,), self.own_task_check(state), data, key)
 
     def change(self, pk: int, after: State | None, method: str, suffix: str = "", data: Any = None) -> None:
-        """Changes a task to the state `after`, or deletes it if there is none."""
-        status, right = (200, self.is_own(after)) if after else (204, lambda body: body is None)
-        outcome, _ = self.send(method, f"/api/tasks/{pk}{suffix}", (status,), right, data)
+        """Changes a task to the state `after`, or deletes it if `after` is `None`."""
+        status, is_right = (200, self.own_task_check(after)) if after else (204, lambda body: body is None)
+        outcome, _ = self.send(method, f"/api/tasks/{pk}{suffix}", (status,), is_right, data)
         if outcome in UNSURE:
             self.unsettled[pk] = (time.monotonic(), {self.tasks.pop(pk), after})
         elif outcome is Outcome.ANSWERED:
             self.settle(pk, after)
 
     def settle(self, pk: int, state: State | None) -> None:
-        """Enters the state that a task is known to have; `None` for a task that does not exist any more."""
+        """Enters the known state of a task. `None` is that of a deleted task."""
         self.unsettled.pop(pk, None)
         if state:
             self.tasks[pk] = state
@@ -192,7 +192,7 @@ class User:
             self.deleted.add(pk)
 
     def change_somehow(self, pk: int) -> None:
-        """Sends one of the writes that the API has for a task."""
+        """Sends a random write to a task: an update, a toggle or a delete."""
         title, description, completed = self.tasks[pk]
         new_title = self.title()
         renamed, flipped = (new_title, description, completed), (title, description, not completed)
@@ -206,7 +206,7 @@ class User:
         self.random.choice(changes)()
 
     def get(self, pk: int) -> None:
-        """Reads a task that exists, that was deleted, or that is unsettled, and settles it."""
+        """Reads a task, which may be deleted or unsettled, and settles it."""
         possible = self.unsettled[pk][1] if pk in self.unsettled else {self.tasks.get(pk)}
         statuses = tuple({200 if state else 404 for state in possible})
         outcome, body = self.send("GET", f"/api/tasks/{pk}", statuses, lambda body: state_or_none(body) in possible)
@@ -226,7 +226,7 @@ class User:
         return outcome is Outcome.ANSWERED
 
     def contradictions(self, tasks: Any) -> Iterator[str]:
-        """Sentences about everything in a list of all tasks that contradicts the ledger."""
+        """A sentence for each contradiction between the ledger and a list of all tasks."""
         found = {task["id"]: state_of(task) for task in tasks}
         for pk, state in self.tasks.items():
             if found.get(pk) != state:
@@ -237,12 +237,12 @@ class User:
         expected = {*self.unknown, *self.unanswered.values()}
         for pk, state in found.items():
             if pk not in self.tasks and pk not in self.unsettled and (pk in self.deleted or state not in expected):
-                yield f"task {pk} {'was deleted' if pk in self.deleted else 'was never made'} and is {state}"
+                yield f"task {pk} {'was deleted' if pk in self.deleted else 'was never created'} and is {state}"
         if len({title for title, _, _ in found.values()}) < len(found):
-            yield f"a task was made twice: {sorted(found.values())}"
+            yield f"a task was created twice: {sorted(found.values())}"
 
     def step(self) -> None:
-        """Sends one request: a read that settles a task, a repeated create, or a random one."""
+        """Sends one request: a read that settles a task, a repeated create, or a random request."""
         long_ago = time.monotonic() - SETTLED_AFTER
         if old := [pk for pk, (since, _) in self.unsettled.items() if since < long_ago]:
             self.get(old[0])
@@ -276,10 +276,10 @@ class User:
 
 
 class Load:
-    """Users who send requests while the context lasts, each `pace` requests a second, spread over the services."""
+    """Users who each send `pace` requests per second while the context lasts. They share the servers."""
 
-    def __init__(self, *services: Service, users: int = 12, pace: float = 10) -> None:
-        self.users = [User(service.port) for service, _ in zip(itertools.cycle(services), range(users), strict=False)]
+    def __init__(self, *servers: ServerProcess, users: int = 12, pace: float = 10) -> None:
+        self.users = [User(server.port) for server, _ in zip(itertools.cycle(servers), range(users), strict=False)]
         self.pace = pace
         self.stopped = Event()
         self.acknowledged = self.present = 0
@@ -305,14 +305,14 @@ class Load:
             user.step()
             due = max(due + 1 / self.pace, time.monotonic())
 
-    def connect(self, service: Service) -> None:
-        """Moves all users to another service."""
+    def connect(self, server: ServerProcess) -> None:
+        """Moves all users to another server."""
         for user in self.users:
             user.client.close()
-            user.connect(service.port)
+            user.connect(server.port)
 
-    def each(self, steps: int) -> None:
-        """Sends that many requests of each user, all users at once."""
+    def step_all(self, steps: int) -> None:
+        """Lets all users send that many requests, concurrently."""
         with ThreadPoolExecutor(len(self.users)) as pool:
             list(pool.map(lambda user: [user.step() for _ in range(steps)], self.users))
 
@@ -336,7 +336,7 @@ class Load:
         return max([0.0, *failed])
 
     def verify(self, postgresql: Postgresql) -> None:
-        """Compares the ledgers with the API's answers and the rows; raises an `AssertionError` with contradictions."""
+        """Compares the ledgers with the API's lists and the rows. Raises an `AssertionError` with contradictions."""
         with ThreadPoolExecutor(len(self.users)) as pool:
             list(pool.map(User.finish, self.users))
         rows = postgresql.query("SELECT user_id, id, title, description, completed FROM tasks_task")

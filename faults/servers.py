@@ -1,4 +1,4 @@
-"""The servers that the scenarios break, and the proxies between them."""
+"""The servers that are made to fail, and the proxies between them."""
 
 import os
 import re
@@ -17,7 +17,7 @@ from psycopg import sql
 
 from testing import postgresql
 from testing.processes import environment, migrate, serve_command
-from testing.services import Service, children, get, is_running, wait_until
+from testing.servers import ServerProcess, children, get, is_running, wait_until
 
 # Has every character that is reserved in a URL or special to shells, .env files and connection strings.
 PASSWORD = "p@ss:w/o?r#d%&=+ ${x}\"'\\[],;!*()~^`<>|%41"
@@ -38,7 +38,7 @@ class Postgresql(postgresql.Postgresql):
         migrate(self.todo_url())
 
     def todo_url(self, password: str = PASSWORD, port: int | None = None, **parameters: str) -> str:
-        """The URL for `todo`, with the parameters that Neon shows unless there are others."""
+        """The URL for `todo`, by default with the parameters that Neon shows."""
         parameters = parameters or {"sslmode": "require", "channel_binding": "require"}
         return self.url("todo", user="todo", password=password, port=port, **parameters)
 
@@ -47,8 +47,8 @@ class Postgresql(postgresql.Postgresql):
         return self.execute("todo", statement)
 
     def signal_all(self, number: signal.Signals) -> list[int]:
-        """Signals all processes of the server; returns their ids."""
-        # The postmaster is stopped first, so that it starts no further process.
+        """Sends the signal to all processes of the server. Returns their ids."""
+        # The postmaster is stopped first, so that it starts no more processes.
         os.kill(self.process.pid, signal.SIGSTOP)
         processes = [*children(self.process.pid), self.process.pid]
         for pid in processes:
@@ -63,7 +63,7 @@ class Postgresql(postgresql.Postgresql):
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Stops all processes: the kernel still accepts connections, and nothing answers."""
+        """Stops all processes while the context lasts. The kernel still accepts connections, and nothing answers."""
         self.signal_all(signal.SIGSTOP)
         try:
             yield
@@ -73,23 +73,23 @@ class Postgresql(postgresql.Postgresql):
 
     @contextmanager
     def locked(self, statement: str = "LOCK TABLE tasks_task IN ACCESS EXCLUSIVE MODE") -> Iterator[None]:
-        """Holds the locks of a statement, by default that of the whole table."""
+        """Holds the locks of a statement while the context lasts. The default locks the whole table."""
         with closing(self.connect("todo")) as connection, connection.transaction():
             connection.execute(statement.encode())
             yield
 
     def connections(self) -> list[int]:
-        """The server processes of the connections of `todo`."""
+        """The ids of the server processes for the connections of `todo`."""
         return [pid for (pid,) in self.query("SELECT pid FROM pg_stat_activity WHERE usename = 'todo'")]
 
     def terminate_connections(self) -> int:
-        """Ends every connection of `todo`, as Neon does when it suspends a compute; returns their number."""
+        """Ends every connection of `todo`, as Neon does when it suspends a compute. Returns their number."""
         rows = self.query("SELECT pid, pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'todo'")
         wait_until(lambda: not any(is_running(pid) for pid, _ in rows), "the connections end")
         return len(rows)
 
 
-class Pgbouncer(Service):
+class Pgbouncer(ServerProcess):
     """PgBouncer in transaction mode with two connections to the server."""
 
     def __init__(self, postgresql: Postgresql) -> None:
@@ -116,8 +116,8 @@ server_login_retry = 1
         self.url = postgresql.todo_url(port=self.port, sslmode="prefer")
 
 
-class Haproxy(Service):
-    """HAProxy in front of two instances, `a` and `b`, with the configuration that docs/deployment.md shows."""
+class Haproxy(ServerProcess):
+    """HAProxy in front of two instances, `a` and `b`, with the configuration in docs/deployment.md."""
 
     def __init__(self, folder: Path, a: "Backend", b: "Backend") -> None:
         super().__init__(folder)
@@ -128,16 +128,17 @@ class Haproxy(Service):
             "/run/haproxy/admin.sock": str(self.socket),
             "10.0.0.1:8000": f"127.0.0.1:{a.port}",
             "10.0.0.2:8000": f"127.0.0.1:{b.port}",
+            ":443 ssl crt /etc/haproxy/api.pem": f"127.0.0.1:{self.port}",
         }
         for address, own in addresses.items():
             assert address in shown
             shown = shown.replace(address, own)
         configuration = folder / "haproxy.cfg"
-        configuration.write_text(f"{shown}frontend api\n    bind 127.0.0.1:{self.port}\n    default_backend api\n")
+        configuration.write_text(shown)
         self.command = ["haproxy", "-db", "-f", configuration]
 
     def tell(self, command: str) -> str:
-        """Sends a command to the admin socket; returns the answer."""
+        """Sends a command to the admin socket. Returns the answer."""
         with socket.socket(socket.AF_UNIX) as administrator:
             administrator.connect(str(self.socket))
             administrator.sendall(f"{command}\n".encode())
@@ -148,7 +149,7 @@ class Haproxy(Service):
         return any(re.match(f"api,{name},.*,UP,", line) for line in self.tell("show stat").splitlines())
 
 
-class Backend(Service):
+class Backend(ServerProcess):
     """This project's production server, as `make serve` starts it."""
 
     def __init__(self, folder: Path, url: str, *, workers: int = 1, threads: int = 16) -> None:
@@ -160,14 +161,14 @@ class Backend(Service):
         return get(self.port, "/healthz")[0] == 200
 
     def workers(self) -> list[int]:
-        """The worker processes that run, according to the server's log."""
+        """The ids of the running worker processes, which the server's log names."""
         pids = re.findall(r"Spawning worker-\d+ with PID: (\d+)", self.log.read_text())
         return [int(pid) for pid in pids if is_running(int(pid))]
 
 
 @contextmanager
 def proxy(target: int, cut: Callable[[bytes], bool]) -> Iterator[int]:
-    """Runs a TCP proxy and yields its port. It closes a connection when `cut` is true for data from the server."""
+    """Runs a TCP proxy and yields its port. If `cut` is true for data from the server, it closes the connection."""
 
     class Handler(socketserver.BaseRequestHandler):
         def handle(self) -> None:

@@ -1,4 +1,4 @@
-"""Random faults under load for half an hour: `python -m faults.soak --minutes 30`.
+"""Random faults under load: `python -m faults.soak --minutes 30`.
 
 Prints the Markdown of docs/soak.md. Exits with 1 if a limit is exceeded.
 """
@@ -16,15 +16,17 @@ from pathlib import Path
 from statistics import mean
 from typing import NamedTuple
 
-from testing.services import megabytes, wait_until
+from testing.postgresql import forget_libpq_variables
+from testing.servers import megabytes, wait_until
 
 from .load import Load, Outcome, Record
 from .servers import Backend, Pgbouncer, Postgresql
 
-# Seconds after which requests are answered again, and bounds of the seconds between faults
+# Seconds after the end of a fault until all requests are answered again
 BACK_WITHIN = 5
+# The shortest and the longest pause between faults, in seconds
 PAUSE = (15, 25)
-# Threads of a worker: fewer than its users, so that requests compete for them.
+# Threads of a worker: fewer than its users, so that requests have to wait for a thread.
 THREADS = 4
 
 
@@ -67,7 +69,7 @@ def kill_a_worker(servers: Servers) -> None:
     killed = random.choice(servers.pooled.workers())
     os.kill(killed, signal.SIGKILL)
     wait_until(lambda: killed not in servers.pooled.workers(), "the worker ends")
-    wait_until(lambda: len(servers.pooled.workers()) == 2, "another worker")
+    wait_until(lambda: len(servers.pooled.workers()) == 2, "a new worker runs")
 
 
 def cut_all_connections(servers: Servers) -> None:
@@ -91,13 +93,13 @@ class Fault(NamedTuple):
     end: float
 
     def touches(self, record: Record) -> bool:
-        """Whether a request overlaps the fault or the seconds after it."""
+        """Whether a request overlaps the fault or the `BACK_WITHIN` seconds after it."""
         return record.end >= self.start and record.start <= self.end + BACK_WITHIN
 
 
 class Sample(NamedTuple):
     time: float
-    # Of each worker, in MB
+    # The memory of each worker, in MB
     memory: list[float]
     connections: int
 
@@ -108,6 +110,7 @@ def sample(servers: Servers) -> Sample:
 
 
 def soak(servers: Servers, load: Load, minutes: float) -> tuple[list[Fault], list[Sample]]:
+    """Causes faults under load. Returns them, and the samples taken before each and at the end."""
     faults: list[Fault] = []
     samples: list[Sample] = []
     end = time.monotonic() + 60 * minutes
@@ -116,7 +119,7 @@ def soak(servers: Servers, load: Load, minutes: float) -> tuple[list[Fault], lis
         while time.monotonic() < end:
             time.sleep(random.uniform(*PAUSE))
             samples.append(sample(servers))
-            # A shuffled round of all faults, so that each is as frequent as the others
+            # A round has all faults in random order, so that all are equally frequent.
             due = due or random.sample(FAULTS, len(FAULTS))
             start = time.monotonic()
             due[-1](servers)
@@ -160,7 +163,7 @@ def print_minutes(samples: list[Sample], faults: list[Fault]) -> None:
 
 
 def report(load: Load, faults: list[Fault], samples: list[Sample]) -> list[str]:
-    """Prints the results; returns the limits that were exceeded."""
+    """Prints the results. Returns the limits that were exceeded."""
     records = load.records
     inside = [record for record in records if any(fault.touches(record) for fault in faults)]
     outside = [record for record in records if not any(fault.touches(record) for fault in faults)]
@@ -195,6 +198,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=30)
     minutes = parser.parse_args().minutes
     os.environ["DJANGO_SETTINGS_MODULE"] = "testing.settings"
+    forget_libpq_variables()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="soak-")))
         postgresql = stack.enter_context(Postgresql(folder))

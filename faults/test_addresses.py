@@ -1,4 +1,4 @@
-"""Values of `DATABASE_URL`: one as Neon shows it, one with a wrong password, and servers that do not answer."""
+"""Values of `DATABASE_URL`: the form that Neon shows, a wrong password, and servers that do not answer."""
 
 import socket
 from collections.abc import Callable, Iterator
@@ -8,20 +8,20 @@ from urllib.parse import quote
 
 import pytest
 
-from testing.services import get, stable_port
+from testing.servers import get, stable_port
 
-from .load import Load, Outcome, Report
+from .load import AddReport, Load, Outcome
 from .servers import PASSWORD, Backend, Postgresql
 
 WRONG_PASSWORD = "wr@ng/" + PASSWORD[::-1]
 
 
 @pytest.mark.requirement("FR-010")
-def test_an_address_as_neon_shows_it_works(postgresql: Postgresql, direct: Backend, report: Report) -> None:
+def test_neons_address_works(postgresql: Postgresql, direct: Backend, report: AddReport) -> None:
     """The URL makes libpq refuse a server without TLS, SCRAM or channel binding. `migrate` ran with the same URL."""
     assert postgresql.todo_url().endswith("/todo?sslmode=require&channel_binding=require")
     load = Load(direct)
-    load.each(steps=20)
+    load.step_all(steps=20)
     report(load)
     assert load.counts() == {Outcome.ANSWERED: len(load.records)}
     of_todo = "FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE usename = 'todo'"
@@ -45,7 +45,7 @@ def silent() -> Iterator[int]:
 
 @contextmanager
 def full() -> Iterator[int]:
-    """A port whose backlog is full, so that the kernel ignores connections."""
+    """A port whose backlog is full, so that the kernel ignores new connections."""
     with ExitStack() as stack:
         listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
         for _ in range(3):
@@ -62,11 +62,11 @@ def test_a_database_that_cannot_be_reached_is_503(
     postgresql: Postgresql,
     direct: Backend,
     folder: Path,
-    report: Report,
+    report: AddReport,
 ) -> None:
     with address() as port, Backend(folder, postgresql.todo_url(port=port)) as backend:
         load = Load(backend)
-        load.each(steps=1)
+        load.step_all(steps=1)
         assert get(backend.port, "/healthz")[0] == 200
         status, seconds = get(backend.port, "/readyz")
     counts = load.counts()
@@ -78,12 +78,12 @@ def test_a_database_that_cannot_be_reached_is_503(
 
 
 def test_a_wrong_password_is_503_and_in_no_log(
-    postgresql: Postgresql, direct: Backend, folder: Path, report: Report
+    postgresql: Postgresql, direct: Backend, folder: Path, report: AddReport
 ) -> None:
     backend = Backend(folder, postgresql.todo_url(WRONG_PASSWORD))
     with backend:
         load = Load(backend)
-        load.each(steps=3)
+        load.step_all(steps=3)
         assert get(backend.port, "/readyz")[0] == 503
     counts = load.counts()
     load.connect(direct)

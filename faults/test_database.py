@@ -6,21 +6,21 @@ from contextlib import contextmanager
 
 import pytest
 
-from testing.services import get
+from testing.servers import get
 
-from .load import Load, Outcome, Report
+from .load import AddReport, Load, Outcome
 from .servers import Backend, Postgresql
 from .watch import Fault, Probe
 
 # Seconds after a fault within which all requests are answered again
 BACK_WITHIN = 5
-# Seconds within which /healthz answers, although older requests wait for the database
+# Seconds within which /healthz answers while other requests wait for the database
 LIVE_WITHIN = 3
 
 
 @contextmanager
 def fault_under_load() -> Iterator[Fault]:
-    """Lets a second of load pass before the fault, which is the context, and the time for recovery after it."""
+    """Waits a second, lets the fault last as long as the context, and waits for the recovery."""
     time.sleep(1)
     with Fault() as fault:
         yield fault
@@ -28,7 +28,9 @@ def fault_under_load() -> Iterator[Fault]:
 
 
 @pytest.mark.requirement("SC-004")
-def test_killed_under_load_it_costs_its_own_time(backend: Backend, postgresql: Postgresql, report: Report) -> None:
+def test_killing_postgresql_costs_only_the_time_until_its_restart(
+    backend: Backend, postgresql: Postgresql, report: AddReport
+) -> None:
     with Load(backend) as load, fault_under_load() as fault:
         postgresql.kill()
         time.sleep(4)
@@ -42,20 +44,22 @@ def test_killed_under_load_it_costs_its_own_time(backend: Backend, postgresql: P
 
 
 @pytest.mark.requirement("SC-004")
-def test_connections_cut_while_idle_cost_no_request(backend: Backend, postgresql: Postgresql, report: Report) -> None:
+def test_connections_cut_while_idle_cost_no_request(
+    backend: Backend, postgresql: Postgresql, report: AddReport
+) -> None:
     load = Load(backend)
     cut = 0
     for _ in range(10):
-        load.each(steps=3)
+        load.step_all(steps=3)
         cut += postgresql.terminate_connections()
-    load.each(steps=3)
+    load.step_all(steps=3)
     report(load)
     assert cut > 10
     assert load.counts()[Outcome.ANSWERED] == len(load.records)
 
 
-def test_connections_cut_under_load_cost_what_was_under_way(
-    backend: Backend, postgresql: Postgresql, report: Report
+def test_cutting_connections_costs_only_running_requests(
+    backend: Backend, postgresql: Postgresql, report: AddReport
 ) -> None:
     cuts = 20
     with Load(backend) as load:
@@ -72,8 +76,8 @@ def test_connections_cut_under_load_cost_what_was_under_way(
 
 
 @pytest.mark.requirement("SC-004")
-def test_while_it_hangs_requests_end_and_the_process_shows_its_life(
-    backend: Backend, postgresql: Postgresql, report: Report
+def test_while_postgresql_hangs_requests_end_and_healthz_answers(
+    backend: Backend, postgresql: Postgresql, report: AddReport
 ) -> None:
     """There are more clients than the server has threads."""
     with (
@@ -98,7 +102,7 @@ def test_while_it_hangs_requests_end_and_the_process_shows_its_life(
 
 
 @pytest.mark.requirement("SC-004")
-def test_while_the_table_is_locked_requests_end(backend: Backend, postgresql: Postgresql, report: Report) -> None:
+def test_while_the_table_is_locked_requests_end(backend: Backend, postgresql: Postgresql, report: AddReport) -> None:
     with (
         Load(backend) as load,
         Probe(backend, "/healthz") as live,
@@ -116,7 +120,7 @@ def test_while_the_table_is_locked_requests_end(backend: Backend, postgresql: Po
     assert live.slowest() <= LIVE_WITHIN
 
 
-def test_a_locked_row_costs_only_those_who_write_it(backend: Backend, postgresql: Postgresql, report: Report) -> None:
+def test_a_locked_row_delays_only_its_writes(backend: Backend, postgresql: Postgresql, report: AddReport) -> None:
     owner = Load(backend, users=1)
     [user] = owner.users
     user.create()
@@ -136,7 +140,9 @@ def test_a_locked_row_costs_only_those_who_write_it(backend: Backend, postgresql
 
 
 @pytest.mark.requirement("SC-004")
-def test_twelve_users_at_once_share_two_connections(pooled: Backend, postgresql: Postgresql, report: Report) -> None:
+def test_twelve_concurrent_users_share_two_connections(
+    pooled: Backend, postgresql: Postgresql, report: AddReport
+) -> None:
     # The connections of the `direct` backend would be counted, too.
     postgresql.terminate_connections()
     with Load(pooled, users=12, pace=1000) as load:

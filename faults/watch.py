@@ -4,13 +4,13 @@ import time
 from threading import Event, Thread
 from typing import Self
 
-from testing.services import get
+from testing.servers import get
 
 from .servers import Backend
 
 
 class Fault:
-    """The times of a fault, which lasts as long as the context."""
+    """The start and the end of a fault, which lasts as long as the context."""
 
     def __enter__(self) -> Self:
         self.start = self.end = time.monotonic()
@@ -46,7 +46,7 @@ class Probe:
         self.thread.join()
 
     def statuses(self, since: float = 0) -> set[int]:
-        """The statuses of the requests that began at that moment or later."""
+        """The statuses of the requests that began at that time or later."""
         return {status for start, status, _ in self.answers if start >= since}
 
     def slowest(self) -> float:

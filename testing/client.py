@@ -1,4 +1,4 @@
-"""A client of the API within the tests' own process, and the types of the fixtures that go with it."""
+"""A client that calls the API in this process, and the types of fixtures."""
 
 import json
 from collections.abc import Callable
@@ -12,18 +12,18 @@ from testing.tokens import token
 if TYPE_CHECKING:
     from django.test.client import _MonkeyPatchedWSGIResponse
 
-# What Django's test client returns; only its type stubs have a name for it.
+# The response of Django's test client. Only its type stubs have a name for it.
 Response: TypeAlias = "_MonkeyPatchedWSGIResponse"
 
-# Returns all rows of tasks as they are in the database, oldest first.
+# Returns all rows of tasks, oldest first.
 Rows: TypeAlias = Callable[[], list[dict[str, Any]]]
 
-# `with logged() as statements:` collects the statements that PostgreSQL logs meanwhile.
+# `with logged() as statements:` collects the statements that PostgreSQL logs during the block.
 Logged: TypeAlias = Callable[[], AbstractContextManager[list[str]]]
 
 
 class UserClient:
-    """Calls the API as the frontend of one user does: with a token, in JSON."""
+    """Sends requests as one user: with a token, and with JSON."""
 
     def __init__(self, user_id: str) -> None:
         self.user_id = user_id
@@ -39,7 +39,7 @@ class UserClient:
         content_type: str = "application/json",
         **headers: str,
     ) -> Response:
-        """The answer to a request whose body is `body` as JSON, or `raw` as it is."""
+        """Sends a request and returns the response. Its body is `raw` if given, and else `body` as JSON."""
         if raw is None:
             raw = b"" if body is None else json.dumps(body).encode()
         # Django's client sends the content type only with a body.

@@ -1,6 +1,6 @@
-"""Does the server answer as its OpenAPI document says? Schemathesis asks, on an empty database.
+"""Runs schemathesis, which compares the server with its OpenAPI document, on an empty database.
 
-`python -m testing.conformance --seed 1` runs it with those options; with `TEST_POSTGRESQL` on PostgreSQL.
+`python -m testing.conformance --seed 1` passes the options on. With `TEST_POSTGRESQL` the database is PostgreSQL.
 """
 
 import json
@@ -10,14 +10,14 @@ import sys
 import tempfile
 from pathlib import Path
 
-from testing.processes import SECRET, empty_database, manage, server
+from testing.processes import SECRET, empty_database, migrate, server
 from testing.tokens import claims, sign
 
 CONFIGURATION = Path(__file__).with_name("schemathesis.toml")
 
 
 def users_file(folder: Path) -> Path:
-    """Tokens of two users, in the form of Web Fuzzing Commons."""
+    """Writes the tokens of two users in the format of Web Fuzzing Commons. Returns the file."""
     users = []
     for sub in ("ada", "bob"):
         header = {"name": "Authorization", "value": f"Bearer {sign(claims(sub), secret=SECRET)}"}
@@ -31,18 +31,14 @@ def main(options: list[str]) -> int:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         database = empty_database(folder)
-        manage("migrate", DATABASE_URL=database).check_returncode()
+        migrate(database)
         with server(folder / "log", DATABASE_URL=database) as address:
-            status = subprocess.call(
-                [
-                    *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(CONFIGURATION)),
-                    *("run", f"{address}/api/schema", "--checks", "all", *options),
-                ],
-                cwd=folder,
-                env={**os.environ, "USERS": str(users_file(folder))},
-            )
+            command = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(CONFIGURATION)]
+            arguments = ["run", f"{address}/api/schema", "--checks", "all", *options]
+            environ = {**os.environ, "USERS": str(users_file(folder))}
+            status = subprocess.call([*command, *arguments], cwd=folder, env=environ)
     if status:
-        print("Its server is gone; this one asks the same again:", *sys.orig_argv)
+        print("The server has ended. To repeat this run:", *sys.orig_argv)
     return status
 
 

@@ -1,18 +1,21 @@
-"""Another database in the place of the tests' own."""
+"""Another default database for a test."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import dj_database_url
+from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.utils import ConnectionHandler
+
+from todo_backend import environment
 
 
 @contextmanager
 def default_database(url: str) -> Iterator[None]:
-    """While the context lasts, this thread has that default database, as a process with this `DATABASE_URL` would."""
+    """Replaces this thread's default database, as `DATABASE_URL` would, while the context lasts."""
     own = connections[DEFAULT_DB_ALIAS]
-    other = ConnectionHandler({DEFAULT_DB_ALIAS: dj_database_url.parse(url)})[DEFAULT_DB_ALIAS]
+    database = environment.database({"DATABASE_URL": url}, settings.BASE_DIR)
+    other = ConnectionHandler({DEFAULT_DB_ALIAS: database})[DEFAULT_DB_ALIAS]
     connections[DEFAULT_DB_ALIAS] = other
     try:
         yield

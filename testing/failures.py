@@ -1,7 +1,5 @@
-"""Failures of the database and of code outside the views, and what the API answers to them."""
+"""Failures of the database and of a middleware, and the answers to them."""
 
-import threading
-from collections.abc import Callable
 from typing import Any
 
 from django.db import connection
@@ -10,21 +8,9 @@ UNAVAILABLE = {"detail": "The database cannot be reached."}
 UNKNOWN = {"detail": "The connection to the database broke; whether the change was made is unknown."}
 
 
-def in_thread(request: Callable[[], Any]) -> tuple[threading.Thread, list[Any]]:
-    answers: list[Any] = []
-
-    def call() -> None:
-        try:
-            answers.append(request())
-        finally:
-            connection.close()
-
-    thread = threading.Thread(target=call)
-    thread.start()
-    return thread, answers
-
-
 def fail_with(error: Exception) -> Any:
+    """A context in which each statement raises the error."""
+
     def execute(execute: Any, sql: str, params: Any, many: bool, context: Any) -> None:
         raise error
 
@@ -36,6 +22,8 @@ middleware_error: type[Exception] = ZeroDivisionError
 
 
 def failing_middleware(get_response: Any) -> Any:
+    """Raises `failing_middleware.error`, which a test sets, for each request."""
+
     def middleware(request: Any) -> Any:
         raise middleware_error
 

@@ -1,4 +1,4 @@
-"""A client of a server in a process of its own, and of the wire beneath it."""
+"""HTTP clients for a server in another process: `http.client`, and plain sockets."""
 
 import http.client
 import json
@@ -18,10 +18,10 @@ JSON = {"Content-Type": "application/json"}
 
 
 def request(address: str, method: str, path: str, body: Any = None, **headers: Any) -> tuple[int, dict[str, str], Any]:
-    """Status, headers and JSON of an answer; a body that is an iterator goes out in chunks, without its length."""
+    """Returns the status, headers and JSON of the answer. An iterator is sent in chunks, without a length."""
     client = http.client.HTTPConnection(urlsplit(address).netloc, timeout=15)
     with closing(client):
-        # The server may answer, and close the connection, before it has read a body that it refuses.
+        # The server may refuse a body before it has read all of it, and close the connection.
         with suppress(BrokenPipeError, ConnectionResetError):
             chunked = "Transfer-Encoding" in headers
             client.request(method, path, body, {**AUTHORIZATION, **headers}, encode_chunked=chunked)
@@ -40,7 +40,7 @@ def connect(address: str) -> socket.socket:
 
 
 def raw_request(address: str, head: bytes, body: bytes = b"") -> bytes:
-    """What the server answers to those bytes, until it closes the connection."""
+    """Sends the bytes, and returns all that the server sends until it closes the connection."""
     with connect(address) as client:
         client.sendall(head + b"\r\nConnection: close\r\n\r\n" + body)
         answer = b""
@@ -50,6 +50,6 @@ def raw_request(address: str, head: bytes, body: bytes = b"") -> bytes:
 
 
 def at_once(count: int, call: Callable[[int], Any]) -> list[Any]:
-    """What the calls return, each in a thread of its own and with its number."""
+    """Calls `call(0)`, `call(1)`, … in threads, and returns the results."""
     with ThreadPoolExecutor(count) as pool:
         return list(pool.map(call, range(count)))

@@ -1,4 +1,4 @@
-"""A stand-in for Better Auth's key endpoint that counts, waits and fails as it is told."""
+"""A server in place of Better Auth's key endpoint. Tests set its delay and its failures, and read its requests."""
 
 import json
 import threading
@@ -22,7 +22,7 @@ PUBLISHING = {
 
 
 class SigningKey:
-    """A private key and what is published of it."""
+    """A private key, and the JWK that is published for it."""
 
     def __init__(self, algorithm: str, kid: str) -> None:
         self.algorithm = algorithm
@@ -44,7 +44,7 @@ class SigningKey:
         self.private_jwk = {**json.loads(to_jwk(self.private)), "alg": algorithm, "kid": kid}
 
     def sign(self, claims: dict[str, Any], **header: Any) -> str:
-        """A token as Better Auth signs it, without a `typ`; a header of `...` is left out."""
+        """A token as Better Auth signs it, without a `typ`. A header with the value `...` is left out."""
         headers = {"kid": self.kid, "typ": None, **header}
         return jwt.encode(
             claims,
@@ -74,7 +74,7 @@ class KeyServer(ThreadingHTTPServer):
 
     @contextmanager
     def holding(self) -> Iterator[None]:
-        """Holds every answer back while the context lasts."""
+        """Delays every answer until the end of the context."""
         self.released.clear()
         try:
             yield

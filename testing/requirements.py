@@ -1,7 +1,7 @@
 """The requirements of docs/specification.md and the tests that show them.
 
-A test in Python has the mark `requirement` with their numbers, one in TypeScript has them at the end of its name, each
-in brackets. `python -m testing.requirements` prints the tests of each requirement.
+Tests in Python name them in the mark `requirement`, tests in TypeScript at the end of their names, in brackets.
+`python -m testing.requirements` prints the tests of each requirement.
 """
 
 import re
@@ -16,13 +16,13 @@ IN_TYPESCRIPT = re.compile(r'\btest\("(?P<name>.*?(?P<numbers>(?: \[\w+-\d+\])+)
 
 
 def requirements() -> dict[str, str]:
-    """The sentence of each requirement, by its number."""
+    """The text of each requirement, by number."""
     specification = (ROOT / "docs" / "specification.md").read_text(encoding="utf-8")
     return dict(re.findall(r"^\| \*\*(\w+-\d+)\*\* \| (.*) \|$", specification, re.MULTILINE))
 
 
 def marked_tests() -> dict[str, list[str]]:
-    """Paths and names of the tests, by the number of the requirement that they show."""
+    """The paths and names of the tests, by the number of the requirement."""
     tests = defaultdict(list)
     for pattern, mark in [
         ("*/tests/test_*.py", IN_PYTHON),

@@ -1,7 +1,7 @@
-"""The project's settings as the tests see them: nothing from `.env`, nothing from the caller's environment.
+"""The project's settings for tests, without `.env` and without the caller's variables.
 
-`TEST_POSTGRESQL` is the folder of a PostgreSQL server's socket, which `testing.postgresql` sets; a folder
-cannot name a server on another machine.
+`TEST_POSTGRESQL` is the folder of a PostgreSQL's socket. `testing.postgresql` sets it. It is a folder, so that it
+cannot name another machine.
 """
 
 import os
@@ -26,5 +26,5 @@ from todo_backend.settings import *  # noqa: E402, F403
 from todo_backend.settings import BASE_DIR, DATABASES  # noqa: E402
 
 if not socket_folder:
-    # A file as in production, because a database in memory locks differently.
+    # A file, as in production, because a database in memory has other locks.
     DATABASES["default"]["TEST"] = {"NAME": str(BASE_DIR / "test.sqlite3")}

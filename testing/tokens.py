@@ -1,4 +1,4 @@
-"""Tokens as Better Auth makes them, and tokens as nobody should."""
+"""Tokens as Better Auth signs them, and forged ones."""
 
 import base64
 import hashlib
@@ -13,7 +13,7 @@ HEADER = {"alg": "HS256", "typ": "JWT"}
 
 
 def claims(sub: object = "ada", **changes: object) -> dict[str, Any]:
-    """The claims of a token that Better Auth signs; a change to `...` leaves the claim out."""
+    """The claims of a token that Better Auth signs. A claim with the value `...` is left out."""
     now = int(time.time())
     payload = {
         "iat": now,
@@ -22,7 +22,7 @@ def claims(sub: object = "ada", **changes: object) -> dict[str, Any]:
         "emailVerified": False,
         "id": sub,
         "sub": sub,
-        # Better Auth has 900 seconds; some tables of tokens are made when the tests are collected.
+        # Better Auth gives 900 seconds. Some tokens are made at collection and used much later.
         "exp": now + 86_400,
         "iss": "http://localhost:3000",
         "aud": "http://localhost:3000",
@@ -39,7 +39,7 @@ def as_bytes(part: Any) -> bytes:
 
 
 def sign(payload: Any, header: Any = HEADER, secret: str | bytes | None = None, digest: Any = hashlib.sha256) -> str:
-    """A token in compact form, signed by HMAC whatever its header says; parts may be bytes that are no JSON."""
+    """A compact token with an HMAC signature, whatever its header says. Header and payload may be any bytes."""
     message = f"{base64url(as_bytes(header))}.{base64url(as_bytes(payload))}"
     secret = settings.BETTER_AUTH_SECRET if secret is None else secret
     key = secret if isinstance(secret, bytes) else secret.encode()

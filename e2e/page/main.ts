@@ -15,7 +15,7 @@ const template = element<HTMLTemplateElement>("template");
 
 type Answer = { error?: Problem } | void;
 
-/** Does what a click or a form asks for, then shows what is there now, or the error. */
+/** Runs an action, then shows the tasks, or the error. */
 async function act(action: () => Promise<Answer>): Promise<void> {
   alert.textContent = "";
   try {

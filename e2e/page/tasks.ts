@@ -7,7 +7,7 @@ export type Status = NonNullable<paths["/api/tasks"]["get"]["parameters"]["query
 
 let token: string | undefined;
 
-/** To be called on signing out: Better Auth's sign-out ends the session, not the tokens that it gave. */
+/** Call this when the user signs out. Better Auth ends the session, but the token stays valid. */
 export function forgetToken(): void {
   token = undefined;
 }
@@ -26,7 +26,7 @@ async function sendWithToken(request: Request): Promise<Response> {
   return fetch(attempt);
 }
 
-/** Sends the request, and once more with a new token where the old one is refused. */
+/** Sends the request, and once more with a new token if the old one is refused. */
 async function authorizedFetch(request: Request): Promise<Response> {
   const response = await sendWithToken(request);
   if (response.status !== 401) return response;
@@ -34,7 +34,7 @@ async function authorizedFetch(request: Request): Promise<Response> {
   return sendWithToken(request);
 }
 
-/** A line for each field that is wrong, or what else is. */
+/** The messages of all invalid fields, a line each, or else `detail`. */
 export function describe(problem: Problem): string {
   if (!("errors" in problem)) return problem.detail;
   return Object.entries(problem.errors)

@@ -12,7 +12,7 @@ from tasks.models import Task
 from testing.client import Rows, UserClient
 from testing.database import default_database
 from testing.processes import database_url, free_port, manage_on_terminal, start_manage
-from testing.services import wait_until
+from testing.servers import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

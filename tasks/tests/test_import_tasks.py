@@ -27,7 +27,7 @@ from testing.processes import (
     manage_on_terminal,
     start_manage,
 )
-from testing.services import wait_until
+from testing.servers import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True, reset_sequences=True)
 

@@ -9,7 +9,7 @@ from django.core.management import call_command
 from django.core.management.base import SystemCheckError
 from django.db.utils import ConnectionHandler
 
-from testing.configuration import SECRET, settings_from
+from testing.environment import SECRET, settings_from
 from testing.processes import manage
 from todo_backend.checks import EXAMPLE_SECRET
 

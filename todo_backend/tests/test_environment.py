@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from testing.configuration import settings_from
+from testing.environment import settings_from
 from todo_backend import environment
 
 PASSWORD = "pass-word"

@@ -9,7 +9,8 @@ from django.db import connection
 from django.test import Client
 
 from testing.client import UserClient
-from testing.failures import UNAVAILABLE, UNKNOWN, in_thread
+from testing.failures import UNAVAILABLE, UNKNOWN
+from testing.threads import start_request
 
 pytestmark = [pytest.mark.postgresql, pytest.mark.django_db(transaction=True)]
 
@@ -29,7 +30,7 @@ def cut_when_waiting() -> None:
 def answer_of_a_cut_request(request: Callable[[], Any]) -> Any:
     with connection.cursor() as cursor:
         cursor.execute("BEGIN; LOCK TABLE tasks_task IN ACCESS EXCLUSIVE MODE")
-        thread, answers = in_thread(request)
+        thread, answers = start_request(request)
         cut_when_waiting()
         cursor.execute("ROLLBACK")
     thread.join(timeout=10)

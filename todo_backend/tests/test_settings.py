@@ -11,7 +11,7 @@ import pytest
 from django.conf import settings
 from dotenv import dotenv_values
 
-from testing.configuration import SECRET, settings_from
+from testing.environment import SECRET, settings_from
 from testing.processes import free_port, manage, run, serve_command
 from todo_backend import environment
 from todo_backend.checks import EXAMPLE_SECRET

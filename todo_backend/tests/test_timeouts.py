@@ -17,9 +17,10 @@ from django.db import connection
 from django.test import override_settings
 
 from testing.client import Rows, UserClient
-from testing.failures import UNAVAILABLE, UNKNOWN, in_thread
+from testing.failures import UNAVAILABLE, UNKNOWN
 from testing.http import JSON, at_once, request
 from testing.processes import database_url, empty_postgresql, free_port, manage, server
+from testing.threads import start_request
 from testing.timing import timed
 from todo_backend.bodies import StrictJSONParser
 from todo_backend.postgresql import base
@@ -234,7 +235,7 @@ def test_a_request_without_a_slot_fails_immediately_while_the_database_hangs(
     slots = Slots(1)
     monkeypatch.setattr(postgresql, "slots", slots)
     with locked_table(database_url()) as administrator:
-        thread, answers = in_thread(lambda: ada("GET", "/api/tasks"))
+        thread, answers = start_request(lambda: ada("GET", "/api/tasks"))
         wait_until_waiting(administrator)
         slots.taken_at = monotonic() - LONG
         for _ in range(2):
@@ -256,7 +257,7 @@ def test_a_request_waits_for_a_slot_while_slots_change_hands(
     monkeypatch.setattr(postgresql, "slots", Slots(1))
     monkeypatch.setattr(postgresql, "SLOT_TIMEOUT", LONG)
     with locked_table(database_url()) as administrator:
-        threads = [in_thread(lambda: ada("POST", "/api/tasks", {"title": "x"})) for _ in range(3)]
+        threads = [start_request(lambda: ada("POST", "/api/tasks", {"title": "x"})) for _ in range(3)]
         wait_until_waiting(administrator)
         assert waiting(administrator) == 1
         administrator.rollback()

@@ -1,4 +1,4 @@
-"""Servers in processes of their own, for tests, `faults/` and `benchmarks/`."""
+"""Server processes, for tests, `faults/` and `benchmarks/`."""
 
 import http.client
 import random
@@ -12,16 +12,16 @@ from pathlib import Path
 from typing import Any, Self
 
 
-def wait_until(condition: Callable[[], object], what: str, seconds: float = 30) -> None:
-    """Polls the condition; raises an `AssertionError` that says `what` did not happen in time."""
+def wait_until(condition: Callable[[], object], event: str, seconds: float = 30) -> None:
+    """Polls the condition. Raises an `AssertionError` that names the event if it is not true in time."""
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+        assert time.monotonic() < deadline, f"not within {seconds} s: {event}"
         time.sleep(0.02)
 
 
 def stable_port() -> int:
-    """A free port below the ephemeral range, so that the kernel gives it to nobody while its server is down."""
+    """A free port outside the ephemeral range: the kernel gives it to no client while the server is down."""
     while True:
         port = random.randrange(20_000, 32_000)
         with suppress(OSError), socket.create_server(("127.0.0.1", port)):
@@ -29,17 +29,18 @@ def stable_port() -> int:
 
 
 def children(pid: int) -> list[int]:
+    """The ids of the process's children."""
     files = Path(f"/proc/{pid}/task").glob("*/children")
     return [int(child) for file in files for child in file.read_text().split()]
 
 
 def stat(pid: int) -> list[str]:
-    """The fields of /proc/PID/stat from the third, the state, on; see proc_pid_stat(5)."""
+    """The fields of /proc/PID/stat, beginning with the third, the state. See proc_pid_stat(5)."""
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
 
 
 def is_running(pid: int) -> bool:
-    """Whether the process exists and is no zombie."""
+    """Whether the process exists and is not a zombie."""
     try:
         return stat(pid)[0] != "Z"
     except OSError:
@@ -54,7 +55,7 @@ def megabytes(pid: int, name: str = "VmRSS") -> float:
 
 
 def get(port: int, path: str, timeout: float = 30) -> tuple[int, float]:
-    """The status of the answer, or 0 if there was none, and the seconds it took."""
+    """Returns the status of the answer, or 0 without an answer, and the seconds that it took."""
     start = time.monotonic()
     with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)) as client:
         try:
@@ -65,7 +66,7 @@ def get(port: int, path: str, timeout: float = 30) -> tuple[int, float]:
     return status, time.monotonic() - start
 
 
-class Service:
+class ServerProcess:
     """A server process that can be stopped and started again on the same port. Its output is appended to `log`."""
 
     command: Sequence[str | Path]
@@ -83,11 +84,14 @@ class Service:
         return False
 
     def start(self) -> Self:
-        """Returns once the server is ready; raises an `AssertionError` with its log if it ends before that."""
+        """Returns when the server is ready. Raises an `AssertionError` with its log if it ends first."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(self.command, stdout=log, stderr=log, **self.options)
         try:
-            wait_until(lambda: self.is_ready() or self.process.poll() is not None, f"{self.log} says that it is ready")
+            wait_until(
+                lambda: self.is_ready() or self.process.poll() is not None,
+                f"the server with the log {self.log} is ready",
+            )
             assert self.process.poll() is None, self.log.read_text()
         except BaseException:
             self.terminate()
@@ -95,8 +99,8 @@ class Service:
         return self
 
     def stop(self) -> None:
-        """Ends the server; raises an `AssertionError` if it has ended by itself."""
-        assert self.process.poll() is None, f"it ended by itself:\n{self.log.read_text()[-2000:]}"
+        """Ends the server. Raises an `AssertionError` if it has already ended."""
+        assert self.process.poll() is None, f"the server has already ended:\n{self.log.read_text()[-2000:]}"
         self.terminate()
 
     def terminate(self) -> None:
@@ -107,7 +111,7 @@ class Service:
         return self.start()
 
     def __exit__(self, error: type[BaseException] | None, *details: object) -> None:
-        # An error that is under way may have the same cause, and says more about it.
+        # The error that ends the context explains more than the message of stop() would.
         if error:
             self.terminate()
         else:

@@ -1,4 +1,4 @@
-"""Creates with an `Idempotency-Key` that are repeated until they are answered, over connections that break."""
+"""Creates with an `Idempotency-Key`, repeated until they are answered, over connections that break."""
 
 import json
 import random
@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from .load import Load, Outcome, Report, User
+from .load import AddReport, Load, Outcome, User
 from .servers import Backend, Postgresql, proxy
 
 CREATES = 1000
 THREADS = 8
+# The end of PostgreSQL's answer to an INSERT
 COMMITTED = b"INSERT 0 1\0"
 
 
@@ -22,10 +23,10 @@ def one_in_three(committed: Callable[[bytes], bool]) -> Callable[[bytes], bool]:
 
 
 @pytest.mark.requirement("SC-004")
-def test_each_key_makes_one_task_though_answers_are_lost_after_the_commit(
-    postgresql: Postgresql, folder: Path, report: Report
+def test_each_key_creates_one_task_though_answers_are_lost(
+    postgresql: Postgresql, folder: Path, report: AddReport
 ) -> None:
-    """A third of the answers is lost on the way to the client, and a third of the commits on the way to the server."""
+    """A third of PostgreSQL's answers is lost before the server, and a third of the server's before the client."""
     with (
         proxy(postgresql.port, one_in_three(lambda data: COMMITTED in data)) as database,
         Backend(folder, postgresql.todo_url(port=database, sslmode="disable")) as backend,
@@ -53,7 +54,7 @@ def test_each_key_makes_one_task_though_answers_are_lost_after_the_commit(
 
 
 @pytest.mark.requirement("FR-002")
-def test_one_key_from_eight_threads_at_once_makes_one_task(backend: Backend, postgresql: Postgresql) -> None:
+def test_concurrent_creates_with_one_key_create_one_task(backend: Backend, postgresql: Postgresql) -> None:
     users = [User(backend.port) for _ in range(THREADS)]
     for user in users:
         user.headers = users[0].headers
