@@ -3,8 +3,10 @@
 import json
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
+from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 import orjson
 import pytest
@@ -12,7 +14,7 @@ from django.db import connection
 from django.db.models.functions import Now
 
 from tasks import queries
-from tasks.models import Row, Task
+from tasks.models import MODEL_FIELDS, Row, Task
 from tasks.serializers import TaskSerializer
 from testing.client import Rows
 
@@ -25,6 +27,17 @@ MOMENTS = [
     datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC),
 ]
 TEXTS = ["x", "%s %(user_id)s %%", "'; DROP TABLE tasks_task; --", "\\' \" {} $1 :title", "é\u2028😀\x01\x7f\n"]
+# A value of a field that Task gets later, by the field's type.
+LATER_VALUES: dict[str, Any] = {
+    "BooleanField": True,
+    "CharField": "x",
+    "DateField": date(2026, 2, 7),
+    "DateTimeField": MOMENTS[1],
+    "DecimalField": Decimal("1.50"),
+    "IntegerField": 7,
+    "TextField": "x",
+    "UUIDField": UUID(int=7),
+}
 
 
 @pytest.fixture
@@ -36,6 +49,8 @@ def tasks() -> list[Task]:
         for number, text in enumerate(TEXTS)
     ]
     new += [Task(user_id="ada", title="x", created_at=moment, updated_at=moment) for moment in MOMENTS]
+    for name in {*Task.API_FIELDS} - {"id", "user_id", "title", "description", "completed", "created_at", "updated_at"}:
+        setattr(new[0], name, LATER_VALUES[MODEL_FIELDS[name].get_internal_type()])
     Task.objects.bulk_create(new)
     return list(Task.objects.filter(user_id="ada"))
 
