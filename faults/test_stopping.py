@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from testing.http import connect
-from testing.processes import SECRET, empty_database, manage, server
+from testing.processes import SECRET, empty_database, migrate, server
 from testing.tokens import claims, sign
 
 HEADERS = f"Host: localhost\r\nAuthorization: Bearer {sign(claims(), secret=SECRET)}\r\n"
@@ -25,7 +25,7 @@ POST = f"POST /api/tasks HTTP/1.1\r\n{HEADERS}{JSON}\r\n".encode()
 @pytest.fixture(scope="module")
 def database_url(tmp_path_factory: pytest.TempPathFactory) -> str:
     url = empty_database(tmp_path_factory.mktemp("database"))
-    assert manage("migrate", DATABASE_URL=url).returncode == 0
+    migrate(url)
     return url
 
 

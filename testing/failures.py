@@ -22,7 +22,7 @@ middleware_error: type[Exception] = ZeroDivisionError
 
 
 def failing_middleware(get_response: Any) -> Any:
-    """Raises `failing_middleware.error`, which a test sets, for each request."""
+    """Raises `middleware_error` for each request."""
 
     def middleware(request: Any) -> Any:
         raise middleware_error

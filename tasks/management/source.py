@@ -1,7 +1,7 @@
 # ruff: noqa: S608  Names in statements are quoted.
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 from urllib.parse import urlsplit
 
 import dj_database_url
@@ -12,10 +12,10 @@ from django.db.backends.utils import CursorWrapper
 from django.db.utils import ConnectionHandler
 
 from tasks.management.errors import one_line_errors
-from tasks.models import Task
+from tasks.models import MODEL_FIELDS, Task
 
 BATCH_SIZE = 1000
-FIELDS = {name: cast("models.Field[Any, Any]", Task._meta.get_field(name)) for name in Task.API_FIELDS}
+FIELDS = {name: MODEL_FIELDS[name] for name in Task.API_FIELDS}
 
 Row = dict[str, Any]
 

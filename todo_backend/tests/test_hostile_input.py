@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from testing.http import JSON, TOKEN, connect, raw_request, request
-from testing.processes import empty_database, manage, server
+from testing.processes import empty_database, migrate, server
 
 HOST = b"\r\nHost: localhost"
 AUTHORIZATION = b"\r\nAuthorization: Bearer " + TOKEN.encode()
@@ -35,7 +35,7 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def address(tmp_path_factory: pytest.TempPathFactory, log: Path) -> Iterator[str]:
     """The server of this module. Asserts at the end that its log has no traceback and no part of the token."""
     url = empty_database(tmp_path_factory.mktemp("database"))
-    assert manage("migrate", DATABASE_URL=url).returncode == 0
+    migrate(url)
     with server(log, DATABASE_URL=url, LOG_LEVEL="DEBUG") as address:
         yield address
     text = log.read_text()

@@ -15,7 +15,7 @@ import pytest
 from django.db import connection
 
 from testing.http import JSON, TOKEN, at_once, connect, raw_request, request
-from testing.processes import SECRET, development_server, empty_database, free_port, manage, server
+from testing.processes import SECRET, development_server, empty_database, free_port, migrate, server
 from testing.tokens import claims, sign
 
 CSS = b"drf_spectacular_sidecar/swagger-ui-dist/swagger-ui.css"
@@ -25,7 +25,7 @@ CSS = b"drf_spectacular_sidecar/swagger-ui-dist/swagger-ui.css"
 def database_url(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A migrated database of the kind that the tests run on."""
     url = empty_database(tmp_path_factory.mktemp("database"))
-    assert manage("migrate", DATABASE_URL=url).returncode == 0
+    migrate(url)
     return url
 
 

@@ -19,7 +19,7 @@ from django.test import override_settings
 from testing.client import Rows, UserClient
 from testing.failures import UNAVAILABLE, UNKNOWN
 from testing.http import JSON, at_once, request
-from testing.processes import database_url, empty_postgresql, free_port, manage, server
+from testing.processes import database_url, empty_postgresql, free_port, migrate, server
 from testing.threads import start_request
 from testing.timing import timed
 from todo_backend.bodies import StrictJSONParser
@@ -344,7 +344,7 @@ def test_the_statement_timeout_does_not_include_reading_the_body(
 @pytest.mark.requirement("SC-004")
 def test_while_the_database_hangs_one_thread_answers_probes(tmp_path: Path) -> None:
     url = empty_postgresql("hanging")
-    assert manage("migrate", DATABASE_URL=url).returncode == 0
+    migrate(url)
     log = tmp_path / "log"
 
     def create(number: int) -> Any:
