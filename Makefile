@@ -1,8 +1,6 @@
 # Each recipe also works by hand. `make run` needs make and Python 3.11 or newer, and installs everything else in .venv.
 
 PORT ?= 8000
-WORKERS ?= 1
-THREADS ?= 16
 CHROMIUM ?= chromium
 MINUTES ?= 30
 SECONDS ?= 2
@@ -22,9 +20,8 @@ run: .venv/installed port .env
 	@echo
 	$(PYTHON) manage.py runserver $(PORT)
 
-serve: export GRANIAN_BLOCKING_THREADS = $(THREADS)
-serve: .venv/installed port
-	$(PYTHON) -m granian --interface wsgi --http 1 --no-ws --host 0.0.0.0 --port $(PORT) --workers $(WORKERS) --workers-kill-timeout 15 --respawn-failed-workers todo_backend.wsgi:application
+serve: .venv/installed
+	$(PYTHON) manage.py serve
 
 # Runs each test on its database, in a process for each core.
 TESTS = -m pytest -n logical --dist worksteal

@@ -61,11 +61,11 @@ class Server(ServerProcess):
     def __init__(self, folder: Path, core: int, url: str) -> None:
         super().__init__(folder)
         self.command = ["taskset", "--cpu-list", str(core), *self.serve(self.port)]
-        self.options = {"env": environment(DATABASE_URL=url, GRANIAN_BLOCKING_THREADS=str(THREADS))}
+        self.options = {"env": environment(DATABASE_URL=url, THREADS=str(THREADS))}
 
     def serve(self, port: int) -> list[str]:
         """The command that starts the server."""
-        return serve_command(port)
+        return serve_command(port=port)
 
     def is_ready(self) -> bool:
         return get(self.port, "/healthz")[0] == 200
@@ -98,7 +98,7 @@ class Floor(Server):
     name = "floor"
 
     def serve(self, port: int) -> list[str]:
-        return [*serve_command(port)[:-1], "benchmarks.floor_app:application"]
+        return [sys.executable, "-m", "benchmarks.floor_server", str(port), str(THREADS)]
 
 
 class Fastapi(Server):

@@ -150,12 +150,12 @@ class Haproxy(ServerProcess):
 
 
 class Backend(ServerProcess):
-    """This project's production server, as `make serve` starts it."""
+    """This project's production server, `manage.py serve`."""
 
     def __init__(self, folder: Path, url: str, *, workers: int = 1, threads: int = 16) -> None:
         super().__init__(folder)
-        self.command = serve_command(self.port, workers=workers)
-        self.options = {"env": environment(DATABASE_URL=url, GRANIAN_BLOCKING_THREADS=str(threads))}
+        self.command = serve_command(port=self.port, workers=workers, threads=threads)
+        self.options = {"env": environment(DATABASE_URL=url)}
 
     def is_ready(self) -> bool:
         return get(self.port, "/healthz")[0] == 200

@@ -3,7 +3,6 @@
 import http.client
 import os
 import pty
-import re
 import socket
 import subprocess
 import sys
@@ -127,18 +126,15 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def serve_command(port: int, *, workers: int = 1) -> list[str]:
-    """The command of `make serve`, so that tests use production's options. It is read from the Makefile."""
-    makefile = (settings.BASE_DIR / "Makefile").read_text()
-    [recipe] = [line for line in makefile.splitlines() if "-m granian" in line]
-    values = {"PYTHON": sys.executable, "PORT": str(port), "WORKERS": str(workers)}
-    return [re.sub(r"\$\((\w+)\)", lambda match: values[match[1]], word) for word in recipe.split()]
+def serve_command(**options: object) -> list[str]:
+    """The command of the production server with these options."""
+    return [sys.executable, "manage.py", "serve", *(f"--{name}={value}" for name, value in options.items())]
 
 
 def server(log: Path, **variables: str) -> AbstractContextManager[str]:
     """Runs the production server and yields its address. Its output goes to `log`."""
     port = free_port()
-    return serving(serve_command(port), port, log, {"GRANIAN_BLOCKING_THREADS": "4", **variables})
+    return serving(serve_command(port=port), port, log, {"THREADS": "4", **variables})
 
 
 def development_server(log: Path, **variables: str) -> AbstractContextManager[str]:
@@ -160,6 +156,7 @@ def serving(command: Sequence[str], port: int, log: Path, variables: dict[str, s
     finally:
         process.terminate()
         process.wait(timeout=30)
+    assert "Killing" not in log.read_text(), "Granian has killed a worker that did not stop"
 
 
 def wait_until_live(address: str, process: "subprocess.Popen[bytes]", log: Path) -> None:

@@ -6,7 +6,7 @@ and never contains a password.
 
 import re
 from collections.abc import Mapping, Sequence
-from ipaddress import IPv6Address
+from ipaddress import IPv6Address, ip_address
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import SplitResult, urlsplit
@@ -73,11 +73,12 @@ def boolean(env: Environment, name: str, *, default: bool) -> bool:
     return choice(env, name, ("true", "false"), str(default)) == "true"
 
 
-def number(env: Environment, name: str, default: int) -> int:
-    try:
-        return int(text(env, name, str(default)))
-    except ValueError:
-        raise ImproperlyConfigured(f"{name} must be a number.") from None
+def number(env: Environment, name: str, default: int, *, maximum: int = 10_000) -> int:
+    """A whole number from 1 to `maximum`."""
+    value = text(env, name, str(default))
+    if not re.fullmatch("[0-9]{1,9}", value) or not 1 <= int(value) <= maximum:
+        raise ImproperlyConfigured(f"{name} must be a number from 1 to {maximum}, not {value!r}.")
+    return int(value)
 
 
 def items(env: Environment, name: str, default: list[str]) -> list[str]:
@@ -269,9 +270,26 @@ def postgresql_config(config: dj_database_url.DBConfig) -> dj_database_url.DBCon
     return config
 
 
-def database_slots(env: Environment) -> int:
-    """How many threads may wait for the database at the same time. One thread stays free to answer health probes.
+class Server(NamedTuple):
+    """The settings of `manage.py serve`. A `threads` of 16 means that each worker answers 16 requests at a time."""
 
-    Granian reads the number of its threads from the same variable.
-    """
-    return max(1, number(env, "GRANIAN_BLOCKING_THREADS", 16) - 1)
+    host: str
+    port: int
+    workers: int
+    threads: int
+
+
+def server(env: Environment) -> Server:
+    host = text(env, "HOST", "0.0.0.0")  # noqa: S104  A platform reaches the server from another machine.
+    try:
+        ip_address(host)
+    except ValueError:
+        raise ImproperlyConfigured(
+            f"HOST must be an IP address of this machine, 0.0.0.0 or ::, not {host!r}."
+        ) from None
+    return Server(
+        host=host,
+        port=number(env, "PORT", 8000, maximum=65535),
+        workers=number(env, "WORKERS", 1),
+        threads=number(env, "THREADS", 16),
+    )

@@ -104,6 +104,11 @@ def logging_config(level: str, formatter: str) -> dict[str, Any]:
                 # The line of http.server for each request.
                 "callback": lambda record: record.msg != '"%s" %s %s',
             },
+            "no_thread_warning": {
+                "()": "django.utils.log.CallbackFilter",
+                # Granian's warning about more threads than cores. Here threads mostly wait for the database.
+                "callback": lambda record: not record.getMessage().startswith("Configuration allows spawning"),
+            },
         },
         "formatters": {
             "text": {
@@ -138,5 +143,6 @@ def logging_config(level: str, formatter: str) -> dict[str, Any]:
             # log_request logs each request. The line of runserver would be a second one, with the query.
             "django.request": {"level": "ERROR", "filters": ["traceback"]},
             "django.server": {"handlers": [], "level": "NOTSET", "propagate": True, "filters": ["no_request_line"]},
+            "_granian": {"filters": ["no_thread_warning"]},
         },
     }

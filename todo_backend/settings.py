@@ -21,6 +21,7 @@ env = environment.read(os.environ, BASE_DIR / ".env")
 SECRET_KEY = environment.text(env, "SECRET_KEY") or get_random_secret_key()
 DEBUG = environment.boolean(env, "DEBUG", default=False)
 ALLOWED_HOSTS = environment.allowed_hosts(env)
+SERVER = environment.server(env)
 
 INSTALLED_APPS = [
     # Simple JWT imports the models of these two; they get no tables (DATABASE_ROUTERS, MIGRATION_MODULES).
@@ -52,8 +53,8 @@ DATABASE_ROUTERS = ["todo_backend.database_router.NoAuthTables"]
 # The router alone would still record their migrations in django_migrations.
 MIGRATION_MODULES = {"auth": None, "contenttypes": None}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
-# The number of threads that may wait for the database at the same time.
-DATABASE_SLOTS = environment.database_slots(env)
+# The number of threads that may wait for the database at the same time. One thread stays free for health probes.
+DATABASE_SLOTS = max(1, SERVER.threads - 1)
 # Seconds for each statement of a request, its cancellation included. Together with the check of the connection
 # (CHECK_TIMEOUT) and a new connection (`connect_timeout`), a request ends within 10 s while the database hangs.
 DATABASE_TIMEOUT = 4

@@ -1,0 +1,84 @@
+"""The production server, Granian, with the options that the API needs, and with a stop that always works."""
+
+import multiprocessing
+import signal
+import threading
+import time
+from typing import Any
+
+from django.conf import settings
+from granian import Granian
+from granian.constants import HTTPModes, Interfaces
+from granian.http import HTTP1Settings
+from granian.log import LogLevels
+
+from .environment import Server
+
+# Seconds that running requests have to end after SIGTERM
+STOP_TIMEOUT = 15
+# Milliseconds in which a connection must send the head of a request, also of the next one on a kept connection
+HEADER_TIMEOUT = 10_000
+# Bytes of a request's head. A token has up to 8 KiB, and a path up to 6 KiB while it is percent-encoded.
+HEADER_BUFFER = 64 * 1024
+STOP_SIGNALS = {signal.SIGINT, signal.SIGTERM}
+
+
+def serve(server: Server, *, target: str = f"{__name__}:load_application", metrics_port: int | None = None) -> None:
+    """Serves until SIGINT or SIGTERM arrives, and raises `SystemExit` if the workers cannot run.
+
+    `target` names a function that returns a WSGI application. `metrics_port` is a port of 127.0.0.1 for Granian's
+    metrics in the format of Prometheus; without it there are none.
+    """
+    # A worker reads the settings and installs its signal handlers in a new interpreter, on every platform.
+    multiprocessing.set_start_method("spawn")
+    deliver_stop_signals()
+    Granian(
+        target,
+        factory=True,
+        interface=Interfaces.WSGI,
+        address=server.host,
+        port=server.port,
+        workers=server.workers,
+        blocking_threads=server.threads,
+        http=HTTPModes.http1,
+        http1_settings=HTTP1Settings(header_read_timeout=HEADER_TIMEOUT, max_buffer_size=HEADER_BUFFER),
+        websockets=False,
+        respawn_failed_workers=True,
+        workers_kill_timeout=STOP_TIMEOUT,
+        metrics_enabled=metrics_port is not None,
+        metrics_port=metrics_port or 0,
+        # Granian's lines go to the handlers of settings.LOGGING.
+        log_level=LogLevels(settings.LOGGING["root"]["level"].lower()),
+        log_dictconfig={"formatters": {}, "handlers": {}, "loggers": {}},
+    ).serve()
+
+
+def load_application() -> Any:
+    """The WSGI application. Granian calls this function in the main thread of each worker."""
+    deliver_stop_signals()
+    from .wsgi import application  # The main process does not need it.
+
+    return application
+
+
+def deliver_stop_signals() -> None:
+    """Starts a thread that calls the handler of SIGTERM once, for the first SIGINT or SIGTERM of this process.
+
+    Call this function in the main thread of a new interpreter. Granian's main thread sleeps in
+    `threading.Event.wait()`. A signal that arrives immediately before this sleep, or on another thread, does not end
+    it. A second signal while the handler of the first one is in `Event.set()` is a deadlock. A terminal, systemd and
+    many platforms cause two signals in a worker: their own, and the one of Granian's main process.
+    """
+    if not hasattr(signal, "sigwait"):  # Windows
+        return
+    # The other threads inherit this mask.
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    threading.Thread(target=wait_and_stop, daemon=True).start()
+
+
+def wait_and_stop() -> None:
+    number = signal.sigwait(STOP_SIGNALS)
+    # Granian installs its handler after it has loaded the application.
+    while not callable(handler := signal.getsignal(signal.SIGTERM)):
+        time.sleep(0.01)
+    handler(number, None)
