@@ -42,12 +42,18 @@ def read(environ: Environment, env_file: Path) -> dict[str, str]:
     Values are taken literally, because a password or a secret may contain `${`. `PYTHON_DOTENV_DISABLED`,
     python-dotenv's own switch, turns the file off.
     """
-    try:
-        in_file = {} if environ.get("PYTHON_DOTENV_DISABLED") else dotenv_values(env_file, interpolate=False)
-    except UnicodeDecodeError:
-        raise ImproperlyConfigured(".env is not UTF-8.") from None
-    except OSError as exc:
-        raise ImproperlyConfigured(f".env cannot be read: {exc.strerror}.") from None
+    in_file: Mapping[str, str | None] = {}
+    if not environ.get("PYTHON_DOTENV_DISABLED"):
+        try:
+            # python-dotenv itself would ignore a folder, and a file in a folder that may not be entered.
+            with env_file.open(encoding="utf-8") as stream:
+                in_file = dotenv_values(stream=stream, interpolate=False)
+        except FileNotFoundError:
+            pass
+        except UnicodeDecodeError:
+            raise ImproperlyConfigured(".env is not UTF-8.") from None
+        except OSError as exc:
+            raise ImproperlyConfigured(f".env cannot be read: {exc.strerror}.") from None
     return {name: value for name, value in [*in_file.items(), *environ.items()] if value}
 
 

@@ -207,11 +207,8 @@ def test_an_env_that_is_not_utf_8_is_refused(env_file: Path) -> None:
         environment.read({}, env_file)
 
 
-def test_an_env_that_cannot_be_read_is_refused(env_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # A file without permissions is no test, because root may read it.
-    def deny(*args: object, **kwargs: object) -> None:
-        raise PermissionError(13, "Permission denied", str(env_file))
-
-    monkeypatch.setattr(environment, "dotenv_values", deny)
-    with pytest.raises(ImproperlyConfigured, match=r"^\.env cannot be read: Permission denied\.$"):
+def test_an_env_that_cannot_be_read_is_refused(env_file: Path) -> None:
+    # Root may read a file without permissions, so the test needs another error.
+    env_file.mkdir()
+    with pytest.raises(ImproperlyConfigured, match=r"^\.env cannot be read: .+\.$"):
         environment.read({}, env_file)

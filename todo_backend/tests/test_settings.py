@@ -194,3 +194,12 @@ def test_an_env_that_is_not_utf_8_is_an_error_of_one_line(copied_project: Path) 
     (copied_project / ".env").write_bytes(b"BETTER_AUTH_SECRET=\xff\n")
     result = check_in(copied_project)
     assert (result.returncode, result.stderr) == (1, "Configuration error: .env is not UTF-8.\n")
+
+
+def test_an_env_that_cannot_be_read_stops_manage_py_with_one_line(copied_project: Path) -> None:
+    # Root may read a file without permissions.
+    (copied_project / ".env").mkdir()
+    result = check_in(copied_project)
+    assert (result.returncode, result.stdout) == (1, "")
+    [line] = result.stderr.splitlines()
+    assert line.startswith("Configuration error: .env cannot be read: ")
