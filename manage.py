@@ -6,6 +6,9 @@ import sys
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import execute_from_command_line
+from django.db import Error
+
+from tasks.management.errors import first_line
 
 
 def main() -> None:
@@ -14,6 +17,10 @@ def main() -> None:
         execute_from_command_line(sys.argv)
     except ImproperlyConfigured as exc:
         sys.exit(f"Configuration error: {exc}")
+    except Error as exc:
+        if "--traceback" in sys.argv:
+            raise
+        sys.exit(f"Database error: {first_line(exc)}")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 import pytest
 
+from testing.processes import manage
 from testing.servers import get, stable_port
 
 from .load import AddReport, Load, Outcome
@@ -94,3 +95,11 @@ def test_a_wrong_password_is_503_and_in_no_log(
     for password in (WRONG_PASSWORD, PASSWORD):
         assert password not in log
         assert quote(password, safe="") not in log
+
+
+def test_migrate_with_a_wrong_password_is_an_error_of_one_line_without_it(postgresql: Postgresql) -> None:
+    result = manage("migrate", DATABASE_URL=postgresql.todo_url(WRONG_PASSWORD))
+    assert (result.returncode, result.stdout) == (1, "")
+    [line] = result.stderr.splitlines()
+    assert line.startswith("Database error: ")
+    assert line.endswith('FATAL:  password authentication failed for user "todo"')

@@ -14,6 +14,7 @@ from urllib.parse import SplitResult, urlsplit
 import dj_database_url
 import psycopg
 from django.core.exceptions import ImproperlyConfigured
+from django.http.request import split_domain_port, validate_host
 from dotenv import dotenv_values
 from jwt.algorithms import HMACAlgorithm
 from jwt.exceptions import InvalidKeyError
@@ -21,8 +22,7 @@ from jwt.exceptions import InvalidKeyError
 Environment = Mapping[str, str]
 
 HOST_NAME = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*")
-# A leading dot matches every subdomain.
-ALLOWED_HOST = re.compile(r"\*|\.?[\w-]+(\.[\w-]+)*\.?")
+HOST_LIKE = re.compile(r"[\w.*-]+")
 # The visible characters of ASCII without the backslash, which browsers read as a slash.
 URL_CHARACTERS = re.compile(r"[!-\[\]-~]+")
 DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -42,12 +42,18 @@ def read(environ: Environment, env_file: Path) -> dict[str, str]:
     Values are taken literally, because a password or a secret may contain `${`. `PYTHON_DOTENV_DISABLED`,
     python-dotenv's own switch, turns the file off.
     """
-    try:
-        in_file = {} if environ.get("PYTHON_DOTENV_DISABLED") else dotenv_values(env_file, interpolate=False)
-    except UnicodeDecodeError:
-        raise ImproperlyConfigured(".env is not UTF-8.") from None
-    except OSError as exc:
-        raise ImproperlyConfigured(f".env cannot be read: {exc.strerror}.") from None
+    in_file: Mapping[str, str | None] = {}
+    if not environ.get("PYTHON_DOTENV_DISABLED"):
+        try:
+            # python-dotenv itself would ignore a folder, and a file in a folder that may not be entered.
+            with env_file.open(encoding="utf-8") as stream:
+                in_file = dotenv_values(stream=stream, interpolate=False)
+        except FileNotFoundError:
+            pass
+        except UnicodeDecodeError:
+            raise ImproperlyConfigured(".env is not UTF-8.") from None
+        except OSError as exc:
+            raise ImproperlyConfigured(f".env cannot be read: {exc.strerror}.") from None
     return {name: value for name, value in [*in_file.items(), *environ.items()] if value}
 
 
@@ -112,7 +118,7 @@ def http_url(name: str, value: str) -> SplitResult:
 
 
 def is_ipv6(address: str) -> bool:
-    """Whether this is an IPv6 address without a zone; neither an origin nor a `Host` may have a zone."""
+    """Whether this is an IPv6 address without a zone, which an origin may not have."""
     try:
         return IPv6Address(address).scope_id is None
     except ValueError:
@@ -127,12 +133,22 @@ def origin(url: SplitResult) -> str:
 
 
 def allowed_hosts(env: Environment) -> list[str]:
-    """Host names and bracketed IPv6 addresses for Django's `ALLOWED_HOSTS`."""
+    """Host names and bracketed IPv6 addresses for Django's `ALLOWED_HOSTS`. Refuses those that Django never matches."""
     hosts = items(env, "ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"])
     for host in hosts:
-        is_address = host.startswith("[") and host.endswith("]") and is_ipv6(host[1:-1])
-        if not is_address and not ALLOWED_HOST.fullmatch(host):
-            raise ImproperlyConfigured("ALLOWED_HOSTS must be host names, without scheme, port and path.")
+        # A leading dot matches the domain and its subdomains.
+        name, _ = split_domain_port(host.removeprefix("."))
+        if host == "*" or (name and validate_host(name, [host])):
+            continue
+        # A URL may contain a password.
+        if not HOST_LIKE.fullmatch(host):
+            raise ImproperlyConfigured(
+                "ALLOWED_HOSTS must be host names and IPv6 addresses in brackets, without scheme, port and path."
+            )
+        raise ImproperlyConfigured(
+            f"ALLOWED_HOSTS: Django never matches {host!r}. A name has ASCII letters, digits, hyphens and dots only, "
+            "and no dot at its end; write an international name in Punycode, and .example.com to include subdomains."
+        )
     return hosts
 
 

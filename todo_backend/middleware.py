@@ -59,7 +59,10 @@ class HostAndCorsMiddleware(CorsMiddleware):
     def check_preflight(self, request: HttpRequest) -> HttpResponseBase | None:
         # A platform sends its probes to an instance's own address, so they may name any host.
         if request.path_info not in PROBES and not has_allowed_host(request):
-            return ErrorResponse(400, "This Host is not among ALLOWED_HOSTS.")
+            # Granian passes a missing Host as an empty one.
+            host = request.headers.get("Host")
+            reason = f"its Host {host[:255]!r} is not among ALLOWED_HOSTS" if host else "its Host is missing or empty"
+            return ErrorResponse(400, "This Host is not among ALLOWED_HOSTS.", reason=reason)
         return super().check_preflight(request)
 
     def add_response_headers(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:

@@ -66,6 +66,14 @@ STATIC_URL = "/static/"
 # The Swagger page's assets come from a package. WhiteNoise looks them up once at the start, in development too.
 WHITENOISE_USE_FINDERS = True
 WHITENOISE_AUTOREFRESH = False
+# For `collectstatic`, which platforms run by themselves. WhiteNoise would serve the files in STATIC_ROOT, old ones
+# included, and would warn at each start where nothing was collected.
+STORAGES = {
+    "staticfiles": {
+        "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage",
+        "OPTIONS": {"location": BASE_DIR / "staticfiles"},
+    },
+}
 
 # Bytes of a request's body; a larger body is answered with 413 by todo_backend.bodies.BodyLengthAllowed.
 DATA_UPLOAD_MAX_MEMORY_SIZE = 64 * 1024

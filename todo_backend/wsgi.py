@@ -19,7 +19,9 @@ def load_application() -> Any:
     try:
         loaded = get_wsgi_application()
     except ImproperlyConfigured as exc:
-        sys.exit(f"Configuration error: {exc}")
+        print(f"Configuration error: {exc}", file=sys.stderr)
+        # gunicorn ends when a worker exits with 3 (WORKER_BOOT_ERROR). After any other status it replaces the worker.
+        sys.exit(3)
     from todo_backend.startup import log_configuration  # It needs the app registry.
 
     log_configuration()

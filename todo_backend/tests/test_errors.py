@@ -11,6 +11,7 @@ from django.test import Client
 from tasks.models import Task
 from testing.client import UserClient
 from testing.failures import fail_with
+from todo_backend.environment import allowed_hosts
 
 pytestmark = pytest.mark.django_db
 
@@ -32,6 +33,25 @@ def test_a_host_that_is_not_allowed_is_400(host: str, path: str, debug: None, ad
 @pytest.mark.parametrize("host", ["localhost", "localhost:8000", "LOCALHOST", "127.0.0.1:1", "[::1]", "[::1]:8000"])
 def test_the_hosts_of_this_machine_are_allowed_by_default(host: str, ada: UserClient) -> None:
     assert ada("GET", "/api/tasks", Host=host).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("allowed", "sent"),
+    [
+        ("API.example.com", "api.EXAMPLE.com.:8000"),
+        (".example.com", "example.com"),
+        (".example.com", "a.b.example.com"),
+        ("xn--bcher-kva.de", "xn--bcher-kva.de"),
+        ("a--b.-c-.d..e", "a--b.-c-.d..e"),
+        ("[::ffff:10.0.0.1]", "[::FFFF:10.0.0.1]:80"),
+        ("[0:0:0:0:0:0:0:1]", "[0:0:0:0:0:0:0:1]"),
+        ("10.0.0.1", "10.0.0.1:8000"),
+        ("*", "any.example"),
+    ],
+)
+def test_a_host_in_the_variable_is_allowed(allowed: str, sent: str, ada: UserClient, settings: Any) -> None:
+    settings.ALLOWED_HOSTS = allowed_hosts({"ALLOWED_HOSTS": allowed})
+    assert ada("GET", "/api/tasks", Host=sent).status_code == 200
 
 
 @pytest.mark.requirement("SC-005")

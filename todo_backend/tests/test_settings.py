@@ -12,7 +12,8 @@ from django.conf import settings
 from dotenv import dotenv_values
 
 from testing.environment import SECRET, settings_from
-from testing.processes import free_port, manage, run, serve_command
+from testing.http import raw_request
+from testing.processes import free_port, manage, run, serve_command, serving
 from todo_backend import environment
 from todo_backend.checks import EXAMPLE_SECRET
 
@@ -194,3 +195,40 @@ def test_an_env_that_is_not_utf_8_is_an_error_of_one_line(copied_project: Path) 
     (copied_project / ".env").write_bytes(b"BETTER_AUTH_SECRET=\xff\n")
     result = check_in(copied_project)
     assert (result.returncode, result.stderr) == (1, "Configuration error: .env is not UTF-8.\n")
+
+
+def test_an_env_that_cannot_be_read_stops_manage_py_with_one_line(copied_project: Path) -> None:
+    # Root may read a file without permissions.
+    (copied_project / ".env").mkdir()
+    result = check_in(copied_project)
+    assert (result.returncode, result.stdout) == (1, "")
+    [line] = result.stderr.splitlines()
+    assert line.startswith("Configuration error: .env cannot be read: ")
+
+
+@pytest.mark.parametrize("debug", ["false", "true"])
+def test_the_pages_assets_are_served_from_their_package_before_and_after_collectstatic(
+    debug: str, copied_project: Path, tmp_path: Path
+) -> None:
+    manage_py = [sys.executable, str(copied_project / "manage.py")]
+    port = free_port()
+
+    def get(path: bytes) -> tuple[bytes, bytes]:
+        """The status and the body, from a server that would not start with a warning."""
+        command = [*manage_py, "runserver", "--noreload", str(port)]
+        with serving(command, port, tmp_path / "log", {"DEBUG": debug}) as address:
+            head, _, body = raw_request(address, b"GET " + path + b" HTTP/1.1\r\nHost: localhost").partition(
+                b"\r\n\r\n"
+            )
+        return head.split(b" ")[1], body
+
+    asset = b"/static/drf_spectacular_sidecar/swagger-ui-dist/swagger-ui-bundle.js"
+    before = get(asset)
+    assert before[0] == b"200"
+    collected = run([*manage_py, "collectstatic", "--noinput"], {"DEBUG": debug})
+    assert (collected.returncode, collected.stderr) == (0, "")
+    assert get(asset) == before
+    # Nothing is served from the folder of the collected files, where those of an older version stay.
+    [copy] = (copied_project / "staticfiles").glob("**/swagger-ui-bundle.js")
+    copy.rename(copy.with_name("old.js"))
+    assert get(asset.replace(b"swagger-ui-bundle", b"old"))[0] == b"404"
