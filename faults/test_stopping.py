@@ -1,19 +1,31 @@
 """The production server when it stops, or loses a worker, during requests."""
 
 import os
+import pty
 import re
 import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+from django.conf import settings
 
 from testing.http import connect
-from testing.processes import SECRET, empty_database, migrate, server
+from testing.processes import SECRET, empty_database, environment, free_port, migrate, server, wait_until_live
 from testing.tokens import claims, sign
+
+# Makes standard input the controlling terminal, so that Ctrl-C works, and runs the arguments.
+ON_TERMINAL = """
+import fcntl, os, sys, termios
+os.setsid()
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.execvp(sys.argv[1], sys.argv[1:])
+"""
 
 HEADERS = f"Host: localhost\r\nAuthorization: Bearer {sign(claims(), secret=SECRET)}\r\n"
 GET = f"GET /api/tasks HTTP/1.1\r\n{HEADERS}\r\n".encode()
@@ -73,16 +85,71 @@ def wait_until_it_refuses_connections(address: str) -> None:
     raise AssertionError("the server still accepts connections")
 
 
-def test_sigterm_finishes_running_requests(address: str, log: Path) -> None:
-    with closing(connect(address)) as idle, closing(connect(address)) as client:
+class OnTerminal:
+    """`make serve` on a terminal of its own, where it is a process group. Its output goes to `log`."""
+
+    def __init__(self, log: Path, database_url: str) -> None:
+        port = free_port()
+        self.address = f"http://127.0.0.1:{port}"
+        self.log = log
+        self.terminal, inside = pty.openpty()
+        with log.open("wb") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", ON_TERMINAL, "make", "serve", f"PORT={port}"],
+                cwd=settings.BASE_DIR,
+                env=environment(DATABASE_URL=database_url, THREADS="4"),
+                stdin=inside,
+                stdout=output,
+                stderr=output,
+            )
+        os.close(inside)
+        wait_until_live(self.address, self.process, log)
+
+    def stop(self, way: str) -> None:
+        if way == "Ctrl-C":
+            os.write(self.terminal, b"\x03")
+        elif way == "group":
+            os.killpg(self.process.pid, signal.SIGTERM)
+        else:
+            os.kill(main_process(self.log), signal.SIGTERM)
+
+    def wait(self, seconds: float) -> None:
+        self.process.wait(timeout=seconds)
+        assert "Killing" not in self.log.read_text()
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+        os.close(self.terminal)
+
+
+WAYS = ["main process", "group", "Ctrl-C"]
+
+
+@pytest.mark.parametrize("repetition", range(3))
+@pytest.mark.parametrize("way", WAYS)
+def test_an_idle_server_stops_in_three_seconds(way: str, repetition: int, log: Path, database_url: str) -> None:
+    with closing(OnTerminal(log, database_url)) as served, closing(connect(served.address)) as idle:
         idle.sendall(GET)
         assert status(idle) == b"HTTP/1.1 200 OK"
+        served.stop(way)
+        served.wait(seconds=3)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_server_that_stops_finishes_running_requests(way: str, log: Path, database_url: str) -> None:
+    with closing(OnTerminal(log, database_url)) as served, closing(connect(served.address)) as client:
         client.sendall(POST)
-        os.kill(main_process(log), signal.SIGTERM)
-        wait_until_it_refuses_connections(address)
+        # A second request, whose answer shows that the server has read the first one
+        with closing(connect(served.address)) as second:
+            second.sendall(GET)
+            assert status(second) == b"HTTP/1.1 200 OK"
+        served.stop(way)
+        wait_until_it_refuses_connections(served.address)
         client.sendall(BODY)
         assert statuses(client) == [b"201"]
-    assert "Killing" not in log.read_text()
+        served.wait(seconds=3)
 
 
 def test_sigterm_answers_requests_that_the_kernel_has_queued(address: str, log: Path) -> None:
@@ -114,3 +181,15 @@ def test_a_worker_that_dies_is_replaced(address: str, log: Path) -> None:
         assert worker(log) != killed
         return
     raise AssertionError("no worker came back")
+
+
+def test_a_request_that_does_not_end_is_cut_off_after_fifteen_seconds(log: Path, database_url: str) -> None:
+    with closing(OnTerminal(log, database_url)) as served, closing(connect(served.address)) as client:
+        client.settimeout(30)
+        client.sendall(POST)
+        start = time.monotonic()
+        served.stop("main process")
+        assert statuses(client) == []
+        assert 14 < time.monotonic() - start < 17
+        served.process.wait(timeout=3)
+    assert "Killing this worker, because its requests have not ended in 15 s." in log.read_text()

@@ -1,6 +1,8 @@
 """The production server, Granian, with the options that the API needs, and with a stop that always works."""
 
+import logging
 import multiprocessing
+import os
 import signal
 import threading
 import time
@@ -13,6 +15,8 @@ from granian.http import HTTP1Settings
 from granian.log import LogLevels
 
 from .environment import Server
+
+logger = logging.getLogger(__name__)
 
 # Seconds that running requests have to end after SIGTERM
 STOP_TIMEOUT = 15
@@ -44,7 +48,6 @@ def serve(server: Server, *, target: str = f"{__name__}:load_application", metri
         http1_settings=HTTP1Settings(header_read_timeout=HEADER_TIMEOUT, max_buffer_size=HEADER_BUFFER),
         websockets=False,
         respawn_failed_workers=True,
-        workers_kill_timeout=STOP_TIMEOUT,
         metrics_enabled=metrics_port is not None,
         metrics_port=metrics_port or 0,
         # Granian's lines go to the handlers of settings.LOGGING.
@@ -77,8 +80,16 @@ def deliver_stop_signals() -> None:
 
 
 def wait_and_stop() -> None:
+    """Waits for a signal and calls its handler. Ends a worker whose requests do not end in time.
+
+    Granian's own `workers_kill_timeout` says at times that it kills a worker which has already ended.
+    """
     number = signal.sigwait(STOP_SIGNALS)
     # Granian installs its handler after it has loaded the application.
     while not callable(handler := signal.getsignal(signal.SIGTERM)):
         time.sleep(0.01)
     handler(number, None)
+    if multiprocessing.parent_process():
+        time.sleep(STOP_TIMEOUT)
+        logger.warning("Killing this worker, because its requests have not ended in %d s.", STOP_TIMEOUT)
+        os._exit(1)
