@@ -207,6 +207,8 @@ class Haproxy(ServerProcess):
             shown(
                 "haproxy",
                 {
+                    # Only root can become another user.
+                    "    user haproxy\n    group haproxy\n": "",
                     "/run/haproxy/admin.sock": str(self.socket),
                     "10.0.0.1:8000": f"127.0.0.1:{a.port}",
                     "10.0.0.2:8000": f"127.0.0.1:{b.port}",
