@@ -6,7 +6,7 @@ MINUTES ?= 30
 SECONDS ?= 2
 ROUNDS ?= 5
 PYTHON = .venv/bin/python
-HAS_SERVERS = { command -v initdb || ls /usr/lib/postgresql/*/bin/initdb; } >/dev/null 2>&1 && command -v pgbouncer >/dev/null && command -v haproxy >/dev/null && command -v openssl >/dev/null
+HAS_SERVERS = { command -v initdb || ls /usr/lib/postgresql/*/bin/initdb; } >/dev/null 2>&1 && command -v pgbouncer >/dev/null && command -v haproxy >/dev/null && command -v nginx >/dev/null && command -v caddy >/dev/null && command -v openssl >/dev/null
 
 .PHONY: run serve test coverage lint check e2e faults soak bench servers wrk lock port
 .DELETE_ON_ERROR:
@@ -64,8 +64,8 @@ e2e: .venv/installed-dev e2e/node_modules/installed
 	PYTHON_DOTENV_DISABLED=true BETTER_AUTH_URL=http://localhost:3000 $(PYTHON) manage.py spectacular --skip-checks --format openapi-json --file e2e/openapi.json
 	cd e2e && npm run lint && npm run types && npm run check && CHROMIUM="$$(command -v "$(CHROMIUM)")" npm test
 
-# Run the production server under load while its database and workers fail. Debian installs pgbouncer and haproxy in
-# /usr/sbin, which only root has in PATH.
+# Run the production server under load while its database and workers fail. Debian installs pgbouncer, haproxy and
+# nginx in /usr/sbin, which only root has in PATH.
 faults soak bench servers: export PATH := $(PATH):/usr/sbin
 faults: .venv/installed-dev servers
 	$(PYTHON) -m pytest --confcutdir=faults faults
@@ -84,8 +84,8 @@ wrk:
 
 servers:
 	@$(HAS_SERVERS) \
-		|| { [ $$(id -u) = 0 ] && apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends postgresql pgbouncer haproxy openssl && $(HAS_SERVERS); } \
-		|| { echo "PostgreSQL, PgBouncer, HAProxy or OpenSSL is missing; on Debian: apt install postgresql pgbouncer haproxy openssl" >&2; exit 1; }
+		|| { [ $$(id -u) = 0 ] && apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends postgresql pgbouncer haproxy nginx caddy openssl && $(HAS_SERVERS); } \
+		|| { echo "PostgreSQL, PgBouncer, HAProxy, nginx, Caddy or OpenSSL is missing; on Debian: apt install postgresql pgbouncer haproxy nginx caddy openssl" >&2; exit 1; }
 
 lock: .venv/installed-dev
 	$(PYTHON) -m uv pip compile -q --universal --python-version 3.11 --upgrade --no-header requirements.in -o requirements.txt

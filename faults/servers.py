@@ -6,11 +6,12 @@ import select
 import signal
 import socket
 import socketserver
+import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.conf import settings
 from psycopg import sql
@@ -116,25 +117,105 @@ server_login_retry = 1
         self.url = postgresql.todo_url(port=self.port, sslmode="prefer")
 
 
-class Haproxy(ServerProcess):
-    """HAProxy in front of two instances, `a` and `b`, with the configuration in docs/deployment.md."""
+def shown(language: str, own: Mapping[str, str]) -> str:
+    """The configuration in that language in docs/deployment.md, with the test's own values for each of the shown."""
+    document = (settings.BASE_DIR / "docs" / "deployment.md").read_text()
+    [configuration] = re.findall(rf"^```{language}\n(.*?)^```", document, re.DOTALL | re.MULTILINE)
+    for value in own:
+        assert value in configuration
+    return re.sub("|".join(map(re.escape, own)), lambda match: own[match[0]], configuration)
 
-    def __init__(self, folder: Path, a: "Backend", b: "Backend") -> None:
+
+class Certificate(NamedTuple):
+    """A certificate that signs itself, and its key."""
+
+    chain: Path
+    key: Path
+
+
+def make_certificate(folder: Path, name: str) -> Certificate:
+    certificate = Certificate(folder / "fullchain.pem", folder / "privkey.pem")
+    command = f"openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN={name}"
+    files = ["-keyout", str(certificate.key), "-out", str(certificate.chain)]
+    name_extension = ["-addext", f"subjectAltName=DNS:{name}"]
+    subprocess.run([*command.split(), *name_extension, *files], check=True, capture_output=True)
+    return certificate
+
+
+class Nginx(ServerProcess):
+    """nginx in front of one instance, with the configuration in docs/deployment.md."""
+
+    def __init__(self, folder: Path, certificate: Certificate, instance: "Backend") -> None:
+        super().__init__(folder)
+        server = shown(
+            "nginx",
+            {
+                "listen 443": f"listen 127.0.0.1:{self.port}",
+                "/etc/ssl/todo/fullchain.pem": str(certificate.chain),
+                "/etc/ssl/todo/privkey.pem": str(certificate.key),
+                "127.0.0.1:8000": f"127.0.0.1:{instance.port}",
+            },
+        )
+        kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+        temporary = "".join(f"{kind}_temp_path {folder / 'nginx'};" for kind in kinds)
+        configuration = folder / "nginx.conf"
+        configuration.write_text(
+            # As root, nginx would give its workers another user, who may not enter the folder.
+            f"user root; daemon off; pid {folder / 'nginx.pid'}; events {{}}\n"
+            f"http {{ access_log off; {temporary}\n{server}}}\n"
+        )
+        self.command = ["nginx", "-e", "stderr", "-c", configuration]
+
+
+class Caddy(ServerProcess):
+    """Caddy in front of one instance, with the configuration in docs/deployment.md."""
+
+    def __init__(self, folder: Path, certificate: Certificate, instance: "Backend") -> None:
+        super().__init__(folder)
+        site = shown(
+            "caddyfile",
+            {
+                "todo.example.com {": f"todo.example.com:{self.port} {{",
+                "/etc/ssl/todo/fullchain.pem": str(certificate.chain),
+                "/etc/ssl/todo/privkey.pem": str(certificate.key),
+                "127.0.0.1:8000": f"127.0.0.1:{instance.port}",
+            },
+        )
+        configuration = folder / "Caddyfile"
+        configuration.write_text(f"{{\n\tadmin off\n\tauto_https disable_redirects\n}}\n{site}")
+        self.command = ["caddy", "run", "--adapter", "caddyfile", "--config", configuration]
+        # Caddy writes its state below HOME.
+        self.options = {"env": {"PATH": os.environ["PATH"], "HOME": str(folder)}}
+
+
+class Haproxy(ServerProcess):
+    """HAProxy in front of two instances, `a` and `b`, with the configuration in docs/deployment.md.
+
+    Without a certificate it listens without TLS.
+    """
+
+    def __init__(self, folder: Path, a: "Backend", b: "Backend", certificate: Certificate | None = None) -> None:
         super().__init__(folder)
         self.socket = folder / "haproxy.sock"
-        document = (settings.BASE_DIR / "docs" / "deployment.md").read_text()
-        [shown] = re.findall(r"^```\n(global\n.*?)```", document, re.DOTALL | re.MULTILINE)
-        addresses = {
-            "/run/haproxy/admin.sock": str(self.socket),
-            "10.0.0.1:8000": f"127.0.0.1:{a.port}",
-            "10.0.0.2:8000": f"127.0.0.1:{b.port}",
-            ":443 ssl crt /etc/haproxy/api.pem": f"127.0.0.1:{self.port}",
-        }
-        for address, own in addresses.items():
-            assert address in shown
-            shown = shown.replace(address, own)
+        address = f"127.0.0.1:{self.port}"
+        if certificate:
+            both = folder / "api.pem"
+            both.write_text(certificate.chain.read_text() + certificate.key.read_text())
+            address += f" ssl crt {both}"
         configuration = folder / "haproxy.cfg"
-        configuration.write_text(shown)
+        configuration.write_text(
+            shown(
+                "haproxy",
+                {
+                    # Only root can become another user.
+                    "    user haproxy\n    group haproxy\n": "",
+                    "/run/haproxy/admin.sock": str(self.socket),
+                    "10.0.0.1:8000": f"127.0.0.1:{a.port}",
+                    "10.0.0.2:8000": f"127.0.0.1:{b.port}",
+                    ":443 ssl crt /etc/haproxy/api.pem": address,
+                },
+            )
+        )
         self.command = ["haproxy", "-db", "-f", configuration]
 
     def tell(self, command: str) -> str:
@@ -152,10 +233,10 @@ class Haproxy(ServerProcess):
 class Backend(ServerProcess):
     """This project's production server, `manage.py serve`."""
 
-    def __init__(self, folder: Path, url: str, *, workers: int = 1, threads: int = 16) -> None:
+    def __init__(self, folder: Path, url: str, *, workers: int = 1, threads: int = 16, **variables: str) -> None:
         super().__init__(folder)
         self.command = serve_command(port=self.port, workers=workers, threads=threads)
-        self.options = {"env": environment(DATABASE_URL=url)}
+        self.options = {"env": environment(DATABASE_URL=url, **variables)}
 
     def is_ready(self) -> bool:
         return get(self.port, "/healthz")[0] == 200

@@ -1,0 +1,145 @@
+"""The configurations of proxies in docs/deployment.md, each with TLS in front of the production server."""
+
+import http.client
+import json
+import socket
+import ssl
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from testing.processes import SECRET
+from testing.servers import ServerProcess, stable_port
+from testing.tokens import HEADER, claims, sign
+
+from .servers import Backend, Caddy, Certificate, Haproxy, Nginx, Postgresql, make_certificate
+
+NAME = "todo.example.com"
+ORIGIN = "http://localhost:3000"
+# Bytes of the largest token and of the largest body that the API accepts
+MAX_TOKEN = 8192
+MAX_BODY = 65536
+
+
+@pytest.fixture(scope="module")
+def certificate(folder: Path) -> Certificate:
+    return make_certificate(folder, NAME)
+
+
+@pytest.fixture(scope="module")
+def instance(folder: Path, postgresql: Postgresql) -> Iterator[Backend]:
+    """A backend with four threads that accepts `NAME` alone as host, and cannot fetch Better Auth's keys."""
+    jwks_url = f"http://127.0.0.1:{stable_port()}/jwks"
+    with Backend(
+        folder,
+        postgresql.todo_url(),
+        threads=4,
+        ALLOWED_HOSTS=NAME,
+        BETTER_AUTH_URL=ORIGIN,
+        BETTER_AUTH_JWKS_URL=jwks_url,
+    ) as instance:
+        yield instance
+
+
+@pytest.fixture(scope="module", params=["nginx", "caddy", "haproxy"])
+def proxy(
+    request: pytest.FixtureRequest, folder: Path, certificate: Certificate, instance: Backend
+) -> Iterator[ServerProcess]:
+    servers: dict[str, ServerProcess] = {
+        "nginx": Nginx(folder, certificate, instance),
+        "caddy": Caddy(folder, certificate, instance),
+        "haproxy": Haproxy(folder, instance, instance, certificate),
+    }
+    with servers[request.param] as proxy:
+        yield proxy
+
+
+class Client:
+    """One user over HTTPS. It verifies that the proxy has the certificate of `NAME`."""
+
+    def __init__(self, proxy: ServerProcess, certificate: Certificate) -> None:
+        self.port = proxy.port
+        self.context = ssl.create_default_context(cafile=certificate.chain)
+        self.token = largest_token()
+
+    @contextmanager
+    def connected(self) -> Iterator[http.client.HTTPConnection]:
+        plain = socket.create_connection(("127.0.0.1", self.port), timeout=20)
+        with closing(http.client.HTTPConnection(NAME)) as client:
+            client.sock = self.context.wrap_socket(plain, server_hostname=NAME)
+            yield client
+
+    def headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"}
+
+    def request(
+        self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] = {}
+    ) -> tuple[int, http.client.HTTPMessage, bytes]:
+        with self.connected() as client:
+            client.request(method, path, body, {**self.headers(), **headers})
+            response = client.getresponse()
+            return response.status, response.headers, response.read()
+
+
+def largest_token() -> str:
+    """A token of `MAX_TOKEN` bytes for a new user."""
+    payload = claims(str(uuid.uuid4()), name="")
+    spare = MAX_TOKEN - len(sign(payload, secret=SECRET))
+    token = sign({**payload, "name": "a" * (spare * 3 // 4)}, secret=SECRET)
+    assert MAX_TOKEN - 4 < len(token) <= MAX_TOKEN
+    return token
+
+
+def task(title: str, size: int) -> bytes:
+    """The JSON of a task, padded with white space to that many bytes."""
+    return json.dumps({"title": title}).encode().rjust(size)
+
+
+@pytest.fixture
+def client(proxy: ServerProcess, certificate: Certificate) -> Client:
+    return Client(proxy, certificate)
+
+
+def test_a_task_is_created_and_listed(client: Client) -> None:
+    """With the largest token and the largest body."""
+    status, headers, body = client.request("POST", "/api/tasks", task("Buy milk", MAX_BODY), {"X-Request-ID": "mine"})
+    created = json.loads(body)
+    assert (status, created["title"]) == (201, "Buy milk")
+    assert headers["Location"] == f"/api/tasks/{created['id']}"
+    assert headers["X-Request-ID"] == "mine"
+    assert headers["Strict-Transport-Security"] == "max-age=31536000"
+    status, headers, body = client.request("GET", "/api/tasks/?status=pending")
+    assert (status, json.loads(body)) == (200, [created])
+
+
+def test_slow_uploads_occupy_no_thread(client: Client) -> None:
+    body = task("Buy milk", MAX_BODY)
+    with ExitStack() as stack:
+        uploads = [stack.enter_context(client.connected()) for _ in range(16)]
+        for upload in uploads:
+            upload.request("POST", "/api/tasks", headers={**client.headers(), "Content-Length": str(len(body))})
+            upload.send(body[:-1])
+        status, _, _ = client.request("POST", "/api/tasks", body)
+        assert status == 201
+        for upload in uploads:
+            upload.send(body[-1:])
+            assert upload.getresponse().status == 201
+
+
+def test_errors_pass_unchanged(client: Client) -> None:
+    status, _, body = client.request("POST", "/api/tasks", b" " * (MAX_BODY + 1))
+    assert (status, body) == (413, b'{"detail":"The body is too large."}')
+    client.token = sign(claims(), {**HEADER, "alg": "EdDSA", "kid": "1"}, secret=SECRET)
+    status, headers, body = client.request("GET", "/api/tasks", headers={"Origin": ORIGIN})
+    assert (status, json.loads(body).keys()) == (503, {"detail"})
+    assert headers["Retry-After"]
+    assert headers["Access-Control-Allow-Origin"] == ORIGIN
+
+
+def test_a_preflight_passes(client: Client) -> None:
+    asked = {"Origin": ORIGIN, "Access-Control-Request-Method": "POST"}
+    status, headers, _ = client.request("OPTIONS", "/api/tasks", headers=asked)
+    assert (status, headers["Access-Control-Allow-Origin"]) == (200, ORIGIN)
