@@ -181,15 +181,3 @@ def test_a_worker_that_dies_is_replaced(address: str, log: Path) -> None:
         assert worker(log) != killed
         return
     raise AssertionError("no worker came back")
-
-
-def test_a_request_that_does_not_end_is_cut_off_after_fifteen_seconds(log: Path, database_url: str) -> None:
-    with closing(OnTerminal(log, database_url)) as served, closing(connect(served.address)) as client:
-        client.settimeout(30)
-        client.sendall(POST)
-        start = time.monotonic()
-        served.stop("main process")
-        assert statuses(client) == []
-        assert 14 < time.monotonic() - start < 17
-        served.process.wait(timeout=3)
-    assert "Killing this worker, because its requests have not ended in 15 s." in log.read_text()

@@ -2,14 +2,17 @@
 
 import re
 import socket
+import subprocess
+import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import pytest
+from django.conf import settings
 
 from testing.http import TOKEN, connect, raw_request, request
-from testing.processes import free_port, migrate, run, serve_command, server, serving
+from testing.processes import environment, free_port, migrate, run, serve_command, server, serving
 from testing.servers import get, wait_until
 
 LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} (?:INFO|WARNING) [\w.]+ \S+: .+")
@@ -128,3 +131,43 @@ def test_granian_publishes_metrics_on_a_port_of_their_own(database_url: str, tmp
     with serving(command, port, tmp_path / "log", {"DATABASE_URL": database_url}):
         metrics = raw_request(f"http://127.0.0.1:{metrics_port}", b"GET /metrics HTTP/1.1\r\nHost: localhost")
         assert b"\ngranian_workers_spawns 1\n" in metrics
+
+
+@contextmanager
+def started(port: int, log: Path, database_url: str) -> "Iterator[subprocess.Popen[bytes]]":
+    """A server that a test stops itself."""
+    variables = environment(DATABASE_URL=database_url)
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            serve_command(port=port), cwd=settings.BASE_DIR, env=variables, stdout=output, stderr=output
+        )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+def test_a_server_that_is_stopped_while_its_worker_starts_ends(database_url: str, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with started(free_port(), log, database_url) as process:
+        wait_until(lambda: "Spawning worker-1" in log.read_text(), "the worker starts")
+        process.terminate()
+        assert process.wait(timeout=10) == 0
+    assert "Killing" not in log.read_text()
+
+
+def test_a_request_that_does_not_end_is_cut_off_after_fifteen_seconds(database_url: str, tmp_path: Path) -> None:
+    port = free_port()
+    log = tmp_path / "log"
+    with started(port, log, database_url) as process:
+        wait_until(lambda: get(port, "/healthz")[0] == 200, "the server answers")
+        with closing(connect(f"http://127.0.0.1:{port}")) as client:
+            client.settimeout(30)
+            client.sendall(f"{POST}Authorization: Bearer {TOKEN}\r\nContent-Length: 14\r\n\r\n".encode())
+            start = time.monotonic()
+            process.terminate()
+            assert client.recv(65536) == b""
+            assert 14 < time.monotonic() - start < 17
+        assert process.wait(timeout=5) == 0
+    assert "Killing this worker, because its requests have not ended in 15 s." in log.read_text()
