@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+from multiprocessing import resource_tracker
 from typing import Any
 
 from django.conf import settings
@@ -74,6 +75,8 @@ def deliver_stop_signals() -> None:
     """
     if not hasattr(signal, "sigwait"):  # Windows
         return
+    # The resource tracker unblocks these signals when it starts, which would be at the start of the first worker.
+    resource_tracker.ensure_running()
     # The other threads inherit this mask.
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     threading.Thread(target=wait_and_stop, daemon=True).start()
