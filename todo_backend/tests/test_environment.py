@@ -194,7 +194,9 @@ def env_file(tmp_path: Path) -> Path:
 
 
 def test_env_is_read_literally(env_file: Path) -> None:
-    env_file.write_text("BETTER_AUTH_SECRET=$x-${HOME}-and-this-makes-it-32-bytes\nDEBUG=true\nLOG_LEVEL=\nPORT\n")
+    env_file.write_text(
+        "BETTER_AUTH_SECRET=$x-${HOME}-and-this-makes-it-32-bytes\nDEBUG=true\nLOG_LEVEL=\nPORT\n", encoding="utf-8"
+    )
     assert environment.read({"HOME": "/"}, env_file) == {
         "BETTER_AUTH_SECRET": "$x-${HOME}-and-this-makes-it-32-bytes",
         "DEBUG": "true",
@@ -204,7 +206,7 @@ def test_env_is_read_literally(env_file: Path) -> None:
 
 @pytest.mark.parametrize(("value", "result"), [("false", "false"), ("", "true")], ids=["set", "empty"])
 def test_the_environment_wins_over_env_unless_it_is_empty(value: str, result: str, env_file: Path) -> None:
-    env_file.write_text("DEBUG=true\n")
+    env_file.write_text("DEBUG=true\n", encoding="utf-8")
     assert environment.read({"DEBUG": value}, env_file) == {"DEBUG": result}
 
 

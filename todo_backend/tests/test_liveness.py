@@ -1,7 +1,6 @@
 """A connection that the server closed while it was idle is noticed, without a round trip for each request."""
 
 import os
-import resource
 from contextlib import ExitStack
 from time import monotonic
 
@@ -32,8 +31,11 @@ def test_a_connection_in_use_is_checked_without_a_statement(ada: UserClient, log
     assert [statement.split()[0] for statement in statements] == ["SELECT"] * 5
 
 
+@pytest.mark.posix
 def test_a_descriptor_above_1023_is_checked_without_a_statement(ada: UserClient, logged: Logged) -> None:
     """A server with many clients has such descriptors, which select() does not accept."""
+    import resource  # Windows has no such module.
+
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     connection.close()
     with ExitStack() as stack:

@@ -236,7 +236,7 @@ def test_runserver_logs_a_request_once_and_nothing_private(tmp_path: Path) -> No
     with development_server(log, **variables, LOG_LEVEL="DEBUG") as address:
         body = b'{"title": "private title"}'
         urlopen(Request(f"{address}/api/tasks?private", body, headers), timeout=15).close()
-    text = log.read_text()
+    text = log.read_text(encoding="utf-8")
     assert text.count("/api/tasks") == 1
     assert "private" not in text
     assert not any(segment in text for segment in token.split("."))

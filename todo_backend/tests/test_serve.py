@@ -40,7 +40,7 @@ def address(database_url: str, log: Path) -> Iterator[str]:
 
 
 def test_every_line_of_the_log_has_its_format_and_none_is_a_warning(address: str, log: Path) -> None:
-    lines = log.read_text().splitlines()
+    lines = log.read_text(encoding="utf-8").splitlines()
     assert all(LINE.fullmatch(line) for line in lines)
     assert [line for line in lines if f"Listening at: {address.replace('127.0.0.1', '0.0.0.0')}" in line]
     assert not [line for line in lines if " WARNING " in line]
@@ -51,8 +51,8 @@ def test_the_variables_say_where_it_listens(database_url: str, tmp_path: Path) -
     log = tmp_path / "log"
     variables = {"DATABASE_URL": database_url, "HOST": "127.0.0.1", "PORT": str(port), "WORKERS": "2"}
     with serving(serve_command(), port, log, variables):
-        assert f"Listening at: http://127.0.0.1:{port}\n" in log.read_text()
-        assert "Spawning worker-2 " in log.read_text()
+        assert f"Listening at: http://127.0.0.1:{port}\n" in log.read_text(encoding="utf-8")
+        assert "Spawning worker-2 " in log.read_text(encoding="utf-8")
 
 
 def test_an_option_wins_over_its_variable(database_url: str, tmp_path: Path) -> None:
@@ -60,8 +60,8 @@ def test_an_option_wins_over_its_variable(database_url: str, tmp_path: Path) -> 
     log = tmp_path / "log"
     variables = {"DATABASE_URL": database_url, "HOST": "192.0.2.1", "PORT": "1", "WORKERS": "2"}
     with serving(serve_command(host="127.0.0.1", port=port, workers=1), port, log, variables):
-        assert f"Listening at: http://127.0.0.1:{port}\n" in log.read_text()
-        assert "Spawning worker-2 " not in log.read_text()
+        assert f"Listening at: http://127.0.0.1:{port}\n" in log.read_text(encoding="utf-8")
+        assert "Spawning worker-2 " not in log.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("threads", [1, 2])
