@@ -17,6 +17,8 @@ from django.db import connection
 # Makes standard input the controlling terminal, so that Ctrl-C works, and runs the arguments.
 ON_TERMINAL = "import os, sys; os.login_tty(0); os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
 SECRET = "a secret of a process, of 32 bytes or more"
+# As PYTHONPATH it simulates Windows.
+WINDOWS = str(Path(__file__).with_name("windows"))
 # Windows opens no socket without SYSTEMROOT. PYTHONPATH has the simulation of Windows.
 INHERITED = ("PATH", "SYSTEMROOT", "PYTHONPATH", "PYTHONWARNDEFAULTENCODING")
 

@@ -12,7 +12,7 @@ import pytest
 from django.conf import settings
 
 from testing.http import TOKEN, connect, raw_request, request
-from testing.processes import environment, free_port, migrate, run, serve_command, server, serving
+from testing.processes import WINDOWS, environment, free_port, migrate, run, serve_command, server, serving
 from testing.servers import get, wait_until
 
 LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} (?:INFO|WARNING) [\w.]+ \S+: .+")
@@ -88,6 +88,12 @@ def test_the_unspecified_ipv6_address_serves_ipv4_and_ipv6(database_url: str, tm
     with serving(serve_command(host="::", port=port), port, tmp_path / "log", {"DATABASE_URL": database_url}):
         for host in ("127.0.0.1", "[::1]"):
             assert request(f"http://{host}:{port}", "GET", "/api/nothing")[::2] == (404, UNKNOWN)
+
+
+def test_it_stops_where_no_signal_wakes_the_main_thread(database_url: str, tmp_path: Path) -> None:
+    """As on Windows."""
+    with server(tmp_path / "log", DATABASE_URL=database_url, PYTHONPATH=WINDOWS) as address:
+        assert request(address, "GET", "/api/nothing")[::2] == (404, UNKNOWN)
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "127.0.0.1", "::"])
