@@ -220,8 +220,16 @@ def test_python_dotenvs_switch_turns_env_off(env_file: Path) -> None:
     assert environment.read(switch, env_file) == switch
 
 
-def test_an_env_that_is_not_utf_8_is_refused(env_file: Path) -> None:
-    env_file.write_bytes(b"BETTER_AUTH_SECRET=\xff\n")
+def test_an_env_of_windows_is_read(env_file: Path) -> None:
+    """With a byte order mark, and with CR and LF."""
+    env_file.write_bytes("\ufeffBETTER_AUTH_SECRET=\u00fc 'x'\r\nDEBUG=true\r\n".encode())
+    assert environment.read({}, env_file) == {"BETTER_AUTH_SECRET": "\u00fc 'x'", "DEBUG": "true"}
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
+def test_an_env_that_is_not_utf_8_is_refused(encoding: str, env_file: Path) -> None:
+    """In Windows PowerShell, `>` writes UTF-16."""
+    env_file.write_bytes("BETTER_AUTH_SECRET=\u00ff\n".encode(encoding))
     with pytest.raises(ImproperlyConfigured, match=r"^\.env is not UTF-8\.$"):
         environment.read({}, env_file)
 
