@@ -58,7 +58,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = kept
 
 
-@pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
     if hasattr(session.config, "workeroutput"):
         session.config.workeroutput["not_posix"] = session.config.stash[NOT_POSIX]
@@ -73,9 +72,7 @@ def pytest_testnodedown(node: Any) -> None:
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     terminalreporter.write_line(f"Tested on {connection.display_name}.")
     if count := config.stash[NOT_POSIX]:
-        terminalreporter.write_line(
-            f"{count} tests were deselected, because they need POSIX: signals, a terminal, limits."
-        )
+        terminalreporter.write_line(f"{count} tests were deselected, because they need POSIX: signals or a terminal.")
 
 
 @pytest.fixture(scope="session", autouse=True)

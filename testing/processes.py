@@ -2,6 +2,7 @@
 
 import http.client
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -19,7 +20,7 @@ ON_TERMINAL = "import os, sys; os.login_tty(0); os.execv(sys.executable, [sys.ex
 SECRET = "a secret of a process, of 32 bytes or more"
 # As PYTHONPATH it simulates Windows.
 WINDOWS = str(Path(__file__).with_name("windows"))
-# Windows opens no socket without SYSTEMROOT. PYTHONPATH has the simulation of Windows.
+# Windows opens no socket without SYSTEMROOT. The last two are those of the simulation of Windows.
 INHERITED = ("PATH", "SYSTEMROOT", "PYTHONPATH", "PYTHONWARNDEFAULTENCODING")
 
 
@@ -154,13 +155,19 @@ def serving(command: Sequence[str], port: int, log: Path, variables: dict[str, s
     """Runs a server while the context lasts. Yields its address as soon as it answers."""
     with log.open("wb") as output:
         process = subprocess.Popen(
-            command, cwd=settings.BASE_DIR, env=environment(**variables), stdout=output, stderr=output
+            command,
+            cwd=settings.BASE_DIR,
+            env=environment(**variables),
+            stdout=output,
+            stderr=output,
+            creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
         )
     try:
         wait_until_live(f"http://127.0.0.1:{port}", process, log)
         yield f"http://127.0.0.1:{port}"
     finally:
-        process.terminate()
+        # On Windows, terminate() would end the process at once and leave its workers, so the group gets Ctrl-Break.
+        process.send_signal(getattr(signal, "CTRL_BREAK_EVENT", signal.SIGTERM))
         process.wait(timeout=30)
     assert "Killing" not in log.read_text(encoding="utf-8"), "Granian has killed a worker that did not stop"
 

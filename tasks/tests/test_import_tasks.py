@@ -106,9 +106,9 @@ class SourceDatabase:
 
 @pytest.fixture
 def sqlite(tmp_path: Path) -> Iterator[SourceDatabase]:
-    path = tmp_path / "it's @ #1?%.db"
+    path = tmp_path / "it's @ #1%.db"
     with closing(sqlite3.connect(path, isolation_level=None)) as database:
-        yield SourceDatabase("sqlite", f"sqlite:///{tmp_path}/it's @ %231%3F%25.db", database)
+        yield SourceDatabase("sqlite", f"sqlite:///{tmp_path}/it's @ %231%25.db", database)
 
 
 @pytest.fixture(scope="module")
@@ -433,6 +433,14 @@ def test_a_dry_run_reports_the_result_and_changes_nothing(source: SourceDatabase
     )
     assert rows() == before
     assert ada.task()["id"] == last + 1
+
+
+@pytest.mark.posix
+def test_the_name_of_a_file_may_have_a_question_mark(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "a?b.db", isolation_level=None)) as database:
+        source = SourceDatabase("sqlite", f"sqlite:///{tmp_path}/a%3Fb.db", database)
+        source.create_table()
+        assert import_from(source.url) == (summary(0, 0, 0), "")
 
 
 def test_an_empty_table_is_imported(source: SourceDatabase, ada: UserClient) -> None:

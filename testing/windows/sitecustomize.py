@@ -57,5 +57,6 @@ os.kill, signal.raise_signal = kill, raise_signal
 selectors.DefaultSelector = selectors.SelectSelector  # type: ignore[assignment, misc]
 subprocess.Popen.kill = subprocess.Popen.terminate  # type: ignore[method-assign]
 # A pipe's text is in the code page, and its lines end with CR and LF.
+code_page = os.environ.get("PYTHONIOENCODING", "cp1252")
 for stream, newline in [(sys.stdin, None), (sys.stdout, "\r\n"), (sys.stderr, "\r\n")]:
-    stream.reconfigure(encoding="cp1252", errors=stream.errors, newline=newline)  # type: ignore[union-attr]
+    stream.reconfigure(encoding=code_page, errors=stream.errors, newline=newline)  # type: ignore[union-attr]
