@@ -157,15 +157,17 @@ def started(port: int, log: Path, database_url: str) -> "Iterator[subprocess.Pop
         process.wait(timeout=30)
 
 
+@pytest.mark.posix
 def test_a_server_that_is_stopped_while_its_worker_starts_ends(database_url: str, tmp_path: Path) -> None:
     log = tmp_path / "log"
     with started(free_port(), log, database_url) as process:
-        wait_until(lambda: "Spawning worker-1" in log.read_text(), "the worker starts")
+        wait_until(lambda: "Spawning worker-1" in log.read_text(encoding="utf-8"), "the worker starts")
         process.terminate()
         assert process.wait(timeout=10) == 0
-    assert "Killing" not in log.read_text()
+    assert "Killing" not in log.read_text(encoding="utf-8")
 
 
+@pytest.mark.posix
 def test_a_request_that_does_not_end_is_cut_off_after_fifteen_seconds(database_url: str, tmp_path: Path) -> None:
     port = free_port()
     log = tmp_path / "log"
@@ -179,4 +181,4 @@ def test_a_request_that_does_not_end_is_cut_off_after_fifteen_seconds(database_u
             assert client.recv(65536) == b""
             assert 14 < time.monotonic() - start < 17
         assert process.wait(timeout=5) == 0
-    assert "Killing this worker, because its requests have not ended in 15 s." in log.read_text()
+    assert "Killing this worker, because its requests have not ended in 15 s." in log.read_text(encoding="utf-8")
