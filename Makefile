@@ -8,7 +8,7 @@ ROUNDS ?= 5
 PYTHON = .venv/bin/python
 HAS_SERVERS = { command -v initdb || ls /usr/lib/postgresql/*/bin/initdb; } >/dev/null 2>&1 && command -v pgbouncer >/dev/null && command -v haproxy >/dev/null && command -v nginx >/dev/null && command -v caddy >/dev/null && command -v openssl >/dev/null
 
-.PHONY: run serve test coverage lint check e2e faults soak bench servers wrk lock port
+.PHONY: run serve test windows coverage lint check e2e faults soak bench servers wrk lock port
 .DELETE_ON_ERROR:
 
 run: .venv/installed port .env
@@ -28,6 +28,13 @@ TESTS = -m pytest -n logical --dist worksteal
 test: .venv/installed-dev
 	$(PYTHON) $(TESTS)
 	$(PYTHON) -m testing.postgresql $(PYTHON) $(TESTS)
+
+# A simulation on this system: Python without what it lacks on Windows. Its own PostgreSQL is one of these things, so
+# the tests on PostgreSQL share one, which an unchanged Python starts.
+windows: WITHOUT = env PYTHONPATH=$(CURDIR)/testing/windows PYTHONWARNDEFAULTENCODING=1
+windows: .venv/installed-dev
+	$(WITHOUT) $(PYTHON) $(TESTS)
+	$(PYTHON) -m testing.postgresql $(WITHOUT) $(PYTHON) -m pytest
 
 coverage: .venv/installed-dev
 	$(PYTHON) -m coverage erase

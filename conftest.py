@@ -15,9 +15,16 @@ from testing.client import Logged, Rows, UserClient
 from testing.postgresql import LOG_NAME, temporary_postgresql
 
 DATABASES = {"sqlite", "postgresql"}
+# Windows lacks this signal, and what else the tests with the mark `posix` need.
+IS_POSIX = hasattr(signal, "SIGKILL")
+# How many tests were deselected because of that
+NOT_POSIX = pytest.StashKey[int]()
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[NOT_POSIX] = 0
+    if not IS_POSIX and connection.vendor == "postgresql" and config.getoption("numprocesses", None):
+        raise pytest.UsageError("Leave out -n: this system cannot start a PostgreSQL for each process.")
     # A shell starts background jobs with SIGINT ignored, and processes that tests interrupt would inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -42,13 +49,30 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     kept: list[pytest.Item] = []
     deselected: list[pytest.Item] = []
     for item in items:
-        (kept if connection.vendor in databases(item) else deselected).append(item)
+        selected = connection.vendor in databases(item)
+        if selected and not IS_POSIX and item.get_closest_marker("posix"):
+            config.stash[NOT_POSIX] += 1
+            selected = False
+        (kept if selected else deselected).append(item)
     config.hook.pytest_deselected(items=deselected)
     items[:] = kept
 
 
-def pytest_terminal_summary(terminalreporter: Any) -> None:
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["not_posix"] = session.config.stash[NOT_POSIX]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """pytest-xdist calls this hook in its main process for each of the others, which all collect the same tests."""
+    node.config.stash[NOT_POSIX] = getattr(node, "workeroutput", {}).get("not_posix", 0)
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     terminalreporter.write_line(f"Tested on {connection.display_name}.")
+    if count := config.stash[NOT_POSIX]:
+        terminalreporter.write_line(f"{count} tests were deselected, because they need POSIX: signals or a terminal.")
 
 
 @pytest.fixture(scope="session", autouse=True)

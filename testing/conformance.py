@@ -23,7 +23,7 @@ def users_file(folder: Path) -> Path:
         header = {"name": "Authorization", "value": f"Bearer {sign(claims(sub), secret=SECRET)}"}
         users.append({"name": sub, "fixedHeaders": [header]})
     path = folder / "users.json"
-    path.write_text(json.dumps({"auth": users}))
+    path.write_text(json.dumps({"auth": users}), encoding="utf-8")
     return path
 
 

@@ -5,7 +5,6 @@
 
 import importlib.util
 import os
-import pwd
 import shutil
 import signal
 import subprocess
@@ -47,8 +46,12 @@ def find_binaries() -> Path:
 
 def unprivileged_user() -> dict[str, Any]:
     """Arguments for `subprocess` that give up root's rights, because PostgreSQL refuses to run as root."""
+    if not hasattr(os, "geteuid"):
+        sys.exit("A temporary PostgreSQL needs POSIX, which Windows is not.")
     if os.geteuid() != 0:
         return {}
+    import pwd  # Windows has no such module.
+
     names = {entry.pw_name for entry in pwd.getpwall()}
     account = pwd.getpwnam("postgres" if "postgres" in names else "nobody")
     return {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}

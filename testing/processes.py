@@ -2,11 +2,10 @@
 
 import http.client
 import os
-import pty
+import signal
 import socket
 import subprocess
 import sys
-import termios
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -19,13 +18,16 @@ from django.db import connection
 # Makes standard input the controlling terminal, so that Ctrl-C works, and runs the arguments.
 ON_TERMINAL = "import os, sys; os.login_tty(0); os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
 SECRET = "a secret of a process, of 32 bytes or more"
+# As PYTHONPATH it simulates Windows.
+WINDOWS = str(Path(__file__).with_name("windows"))
+# Windows opens no socket without SYSTEMROOT. The last two are those of the simulation of Windows.
+INHERITED = ("PATH", "SYSTEMROOT", "PYTHONPATH", "PYTHONWARNDEFAULTENCODING")
 
 
 def environment(**variables: str) -> dict[str, str]:
-    """A process's environment: PATH, coverage's configuration, a secret, and the variables. `.env` is not read."""
+    """A process's environment: what every process needs, a secret, and the variables. `.env` is not read."""
     return {
-        **{name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")},
-        "PATH": os.environ["PATH"],
+        **{name: value for name, value in os.environ.items() if name in INHERITED or name.startswith("COVERAGE_")},
         "PYTHON_DOTENV_DISABLED": "true",
         "PYTHONWARNINGS": "error",
         "BETTER_AUTH_SECRET": SECRET,
@@ -45,7 +47,8 @@ def run(
         capture_output=True,
         timeout=60,
     )
-    return subprocess.CompletedProcess(command, result.returncode, result.stdout.decode(), result.stderr.decode())
+    output, errors = (pipe.decode().replace("\r\n", "\n") for pipe in (result.stdout, result.stderr))
+    return subprocess.CompletedProcess(command, result.returncode, output, errors)
 
 
 def manage(*arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
@@ -75,6 +78,10 @@ def manage_on_terminal(
     *arguments: str, keys: bytes = b"", question: bytes = b"[y/N] ", **variables: str
 ) -> tuple[int, str]:
     """Runs `manage.py` on a terminal, and presses the keys at the question. Returns the status and the output."""
+    # Windows has no such modules.
+    import pty
+    import termios
+
     terminal, inside = pty.openpty()
     termios.tcsetwinsize(inside, (24, 100))
     process = subprocess.Popen(
@@ -148,15 +155,21 @@ def serving(command: Sequence[str], port: int, log: Path, variables: dict[str, s
     """Runs a server while the context lasts. Yields its address as soon as it answers."""
     with log.open("wb") as output:
         process = subprocess.Popen(
-            command, cwd=settings.BASE_DIR, env=environment(**variables), stdout=output, stderr=output
+            command,
+            cwd=settings.BASE_DIR,
+            env=environment(**variables),
+            stdout=output,
+            stderr=output,
+            creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
         )
     try:
         wait_until_live(f"http://127.0.0.1:{port}", process, log)
         yield f"http://127.0.0.1:{port}"
     finally:
-        process.terminate()
+        # On Windows, terminate() would end the process at once and leave its workers, so the group gets Ctrl-Break.
+        process.send_signal(getattr(signal, "CTRL_BREAK_EVENT", signal.SIGTERM))
         process.wait(timeout=30)
-    assert "Killing" not in log.read_text(), "Granian has killed a worker that did not stop"
+    assert "Killing" not in log.read_text(encoding="utf-8"), "Granian has killed a worker that did not stop"
 
 
 def wait_until_live(address: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
@@ -169,7 +182,7 @@ def wait_until_live(address: str, process: "subprocess.Popen[bytes]", log: Path)
             client.getresponse()
         except (OSError, http.client.HTTPException):
             if process.poll() is not None or time.monotonic() > deadline:
-                raise AssertionError(f"The server did not start:\n{log.read_text()}") from None
+                raise AssertionError(f"The server did not start:\n{log.read_text('utf-8')}") from None
             time.sleep(0.05)
         else:
             return

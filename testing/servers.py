@@ -92,7 +92,7 @@ class ServerProcess:
                 lambda: self.is_ready() or self.process.poll() is not None,
                 f"the server with the log {self.log} is ready",
             )
-            assert self.process.poll() is None, self.log.read_text()
+            assert self.process.poll() is None, self.log.read_text(encoding="utf-8")
         except BaseException:
             self.terminate()
             raise
@@ -100,7 +100,7 @@ class ServerProcess:
 
     def stop(self) -> None:
         """Ends the server. Raises an `AssertionError` if it has already ended."""
-        assert self.process.poll() is None, f"the server has already ended:\n{self.log.read_text()[-2000:]}"
+        assert self.process.poll() is None, f"the server has already ended:\n{self.log.read_text('utf-8')[-2000:]}"
         self.terminate()
 
     def terminate(self) -> None:

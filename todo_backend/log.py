@@ -87,6 +87,12 @@ class DatabaseErrorFilter(logging.Filter):
         return True
 
 
+class UTCFormatter(logging.Formatter):
+    """Writes UTC. Django sets the process's time zone to `TIME_ZONE`, but cannot do so on Windows."""
+
+    converter = staticmethod(time.gmtime)
+
+
 def logging_config(level: str, formatter: str) -> dict[str, Any]:
     """Django's `LOGGING`; `formatter` is `text` or `json`.
 
@@ -112,7 +118,7 @@ def logging_config(level: str, formatter: str) -> dict[str, Any]:
         },
         "formatters": {
             "text": {
-                "()": "logging.Formatter",
+                "()": UTCFormatter,
                 "fmt": "%(asctime)s %(levelname)s %(name)s %(request_id)s: %(message)s",
                 "defaults": {"request_id": "-"},
             },

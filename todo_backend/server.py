@@ -4,8 +4,11 @@ import logging
 import multiprocessing
 import os
 import signal
+import socket
 import threading
 import time
+from collections.abc import Callable
+from functools import partial
 from multiprocessing import resource_tracker
 from typing import Any
 
@@ -72,22 +75,37 @@ def deliver_stop_signals() -> None:
     `threading.Event.wait()`. A signal that arrives immediately before this sleep, or on another thread, does not end
     it. A second signal while the handler of the first one is in `Event.set()` is a deadlock. A terminal, systemd and
     many platforms cause two signals in a worker: their own, and the one of Granian's main process.
+
+    Windows has no `sigwait()`. There, before Python 3.14, no signal ends `Event.wait()` at all, but Python writes the
+    number of each signal to a socket. See github.com/python/cpython/issues/125541.
     """
-    if not hasattr(signal, "sigwait"):  # Windows
-        return
-    # The resource tracker unblocks these signals when it starts, which would be at the start of the first worker.
-    resource_tracker.ensure_running()
-    # The other threads inherit this mask.
-    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
-    threading.Thread(target=wait_and_stop, daemon=True).start()
+    if hasattr(signal, "sigwait"):
+        # The resource tracker unblocks these signals when it starts. It would start with the first worker.
+        resource_tracker.ensure_running()
+        # The other threads inherit this mask.
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+        next_signal = partial(signal.sigwait, STOP_SIGNALS)
+    else:
+        receiver, sender = socket.socketpair()
+        sender.setblocking(False)
+        signal.set_wakeup_fd(sender.detach())
+        next_signal = partial(receive_signal, receiver)
+    threading.Thread(target=wait_and_stop, args=[next_signal], daemon=True).start()
 
 
-def wait_and_stop() -> None:
+def receive_signal(receiver: socket.socket) -> int:
+    number = receiver.recv(1)[0]
+    # Python writes later signals, too, so nothing may close the socket.
+    receiver.detach()
+    return number
+
+
+def wait_and_stop(next_signal: Callable[[], int]) -> None:
     """Waits for a signal and calls its handler. Ends a worker whose requests do not end in time.
 
     Granian's own `workers_kill_timeout` says at times that it kills a worker which has already ended.
     """
-    number = signal.sigwait(STOP_SIGNALS)
+    number = next_signal()
     # Granian installs its handler after it has loaded the application.
     while not callable(handler := signal.getsignal(signal.SIGTERM)):
         time.sleep(0.01)

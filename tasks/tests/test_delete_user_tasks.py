@@ -1,4 +1,3 @@
-import os
 import signal
 from io import StringIO
 from pathlib import Path
@@ -95,6 +94,7 @@ def test_any_other_answer_deletes_nothing(
     assert len(rows()) == 2
 
 
+@pytest.mark.posix
 @pytest.mark.parametrize(
     ("keys", "status", "last", "remaining"),
     [
@@ -121,7 +121,7 @@ def test_after_an_interrupt_the_command_can_be_run_again(rows: Rows) -> None:
     def execute(execute: Any, sql: str, *args: Any) -> Any:
         result = execute(sql, *args)
         if sql.startswith("DELETE") and Task.objects.count() == 1500:
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
         return result
 
     with (
@@ -135,6 +135,7 @@ def test_after_an_interrupt_the_command_can_be_run_again(rows: Rows) -> None:
     assert rows() == []
 
 
+@pytest.mark.posix
 @pytest.mark.postgresql
 def test_the_command_can_be_interrupted_while_it_waits_for_a_lock(rows: Rows) -> None:
     make("ada", 1500)

@@ -1,4 +1,3 @@
-import os
 import re
 import signal
 import sqlite3
@@ -25,6 +24,7 @@ from testing.processes import (
     free_port,
     manage,
     manage_on_terminal,
+    migrate,
     start_manage,
 )
 from testing.servers import wait_until
@@ -106,9 +106,9 @@ class SourceDatabase:
 
 @pytest.fixture
 def sqlite(tmp_path: Path) -> Iterator[SourceDatabase]:
-    path = tmp_path / "it's @ #1?%.db"
+    path = tmp_path / "it's @ #1%.db"
     with closing(sqlite3.connect(path, isolation_level=None)) as database:
-        yield SourceDatabase("sqlite", f"sqlite:///{tmp_path}/it's @ %231%3F%25.db", database)
+        yield SourceDatabase("sqlite", f"sqlite:///{tmp_path}/it's @ %231%25.db", database)
 
 
 @pytest.fixture(scope="module")
@@ -372,6 +372,24 @@ def test_a_text_that_is_not_utf_8_is_reported_and_skipped(sqlite: SourceDatabase
     assert [row["id"] for row in rows()] == [8]
 
 
+@pytest.mark.parametrize(("encoding", "reason"), [("utf-8", "\u03c3"), ("cp1252", "\\u03c3")])
+def test_a_reason_that_cannot_be_printed_is_escaped(
+    encoding: str, reason: str, sqlite: SourceDatabase, tmp_path: Path
+) -> None:
+    """Messages of the database may be in any language."""
+    sqlite.create_table()
+    sqlite.add_many(1, 2)
+    url = f"sqlite:///{tmp_path / 'todo.sqlite3'}"
+    migrate(url)
+    with closing(sqlite3.connect(tmp_path / "todo.sqlite3")) as database:
+        database.execute(
+            "CREATE TRIGGER refuse BEFORE INSERT ON tasks_task WHEN NEW.id = 1 BEGIN SELECT RAISE(ABORT, '\u03c3'); END"
+        )
+    result = manage("import_tasks", "--from", sqlite.url, DATABASE_URL=url, PYTHONIOENCODING=encoding)
+    assert result.stdout.splitlines() == [f"1: {reason}", *summary(1, 0, 1)]
+    assert result.stderr == "CommandError: Some rows were skipped; the reasons are listed above.\n"
+
+
 @pytest.mark.parametrize(
     "values", [{"user_id": "bob"}, {"created_at": "2026-02-07 09:30:00.123457"}], ids=["user", "time"]
 )
@@ -417,14 +435,23 @@ def test_a_dry_run_reports_the_result_and_changes_nothing(source: SourceDatabase
     assert ada.task()["id"] == last + 1
 
 
+@pytest.mark.posix
+def test_the_name_of_a_file_may_have_a_question_mark(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "a?b.db", isolation_level=None)) as database:
+        source = SourceDatabase("sqlite", f"sqlite:///{tmp_path}/a%3Fb.db", database)
+        source.create_table()
+        assert import_from(source.url) == (summary(0, 0, 0), "")
+
+
 def test_an_empty_table_is_imported(source: SourceDatabase, ada: UserClient) -> None:
     source.create_table()
     assert import_from(source.url) == (summary(0, 0, 0), "")
     assert ada.task()["id"] == 1
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT], ids=["SIGKILL", "SIGINT"])
-def test_an_interrupted_import_can_be_completed(how: int, sqlite: SourceDatabase, ada: UserClient, rows: Rows) -> None:
+@pytest.mark.posix
+@pytest.mark.parametrize("how", ["SIGKILL", "SIGINT"])
+def test_an_interrupted_import_can_be_completed(how: str, sqlite: SourceDatabase, ada: UserClient, rows: Rows) -> None:
     sqlite.create_table(strict=False)
     sqlite.add_many(1, 2000)
     # The reasons for these rows fill the pipe, which nobody reads, so the process stops there until the signal.
@@ -432,10 +459,10 @@ def test_an_interrupted_import_can_be_completed(how: int, sqlite: SourceDatabase
     sqlite.add_many(5001, 7000)
     with start_manage("import_tasks", "--from", sqlite.url, DATABASE_URL=database_url()) as process:
         wait_until(lambda: Task.objects.count() >= 2000, "two batches are imported")
-        process.send_signal(how)
+        process.send_signal(signal.Signals[how])
         _, errors = process.communicate(timeout=30)
     assert len(rows()) == 2000
-    if how == signal.SIGINT:
+    if how == "SIGINT":
         assert process.returncode == 1
         assert errors.splitlines()[-1:] == [b"CommandError: Interrupted. Run it again for the rest."]
     sqlite.execute("DELETE FROM task WHERE title = ''")
@@ -454,7 +481,7 @@ def test_a_batch_is_imported_completely_or_not_at_all(source: SourceDatabase, ro
     def execute(execute: Any, sql: str, *args: Any) -> Any:
         result = execute(sql, *args)
         if sql.startswith("INSERT") and Task.objects.count() > 1000:
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
         return result
 
     with connection.execute_wrapper(execute):
@@ -466,6 +493,7 @@ def test_a_batch_is_imported_completely_or_not_at_all(source: SourceDatabase, ro
     assert import_from(source.url) == (summary(1500, 1000, 0), "")
 
 
+@pytest.mark.posix
 def test_progress_is_shown_on_a_terminal_only(sqlite: SourceDatabase, capfd: pytest.CaptureFixture[str]) -> None:
     sqlite.create_table(strict=False)
     sqlite.add_many(1, 1500)
@@ -709,7 +737,7 @@ UNREADABLE = {
 @pytest.mark.django_db
 @pytest.mark.parametrize("url", UNREADABLE.values(), ids=UNREADABLE)
 def test_an_unreadable_source_is_an_error_of_one_line_without_the_password(url: str, tmp_path: Path) -> None:
-    (tmp_path / "text.db").write_text("This is not a database." * 100)
+    (tmp_path / "text.db").write_text("This is not a database." * 100, encoding="utf-8")
     output, error = import_from(url.format(port=free_port(), folder=tmp_path))
     assert output == []
     assert error.startswith("--from")

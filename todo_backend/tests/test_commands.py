@@ -81,7 +81,7 @@ def explain(monkeypatch: pytest.MonkeyPatch) -> Iterator[Explain]:
 
     def explained(raw_token: str | bytes) -> dict[str, str]:
         raw = raw_token if isinstance(raw_token, bytes) else raw_token.encode()
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(raw)))
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(raw), encoding="utf-8"))
         out = io.StringIO()
         call_command("explain_token", stdout=out)
         assert out.getvalue().isascii()
@@ -186,6 +186,7 @@ def test_explain_token_describes_a_token_and_says_what_to_change(
     assert ("To change" in found) == (not found["Verdict"].startswith("accepted"))
 
 
+@pytest.mark.posix
 def test_explain_token_asks_for_the_token_on_a_terminal() -> None:
     status, shown = manage_on_terminal("explain_token", keys=b"x\n", question=b"press Enter:")
     assert status == 0

@@ -194,7 +194,9 @@ def env_file(tmp_path: Path) -> Path:
 
 
 def test_env_is_read_literally(env_file: Path) -> None:
-    env_file.write_text("BETTER_AUTH_SECRET=$x-${HOME}-and-this-makes-it-32-bytes\nDEBUG=true\nLOG_LEVEL=\nPORT\n")
+    env_file.write_text(
+        "BETTER_AUTH_SECRET=$x-${HOME}-and-this-makes-it-32-bytes\nDEBUG=true\nLOG_LEVEL=\nPORT\n", encoding="utf-8"
+    )
     assert environment.read({"HOME": "/"}, env_file) == {
         "BETTER_AUTH_SECRET": "$x-${HOME}-and-this-makes-it-32-bytes",
         "DEBUG": "true",
@@ -204,7 +206,7 @@ def test_env_is_read_literally(env_file: Path) -> None:
 
 @pytest.mark.parametrize(("value", "result"), [("false", "false"), ("", "true")], ids=["set", "empty"])
 def test_the_environment_wins_over_env_unless_it_is_empty(value: str, result: str, env_file: Path) -> None:
-    env_file.write_text("DEBUG=true\n")
+    env_file.write_text("DEBUG=true\n", encoding="utf-8")
     assert environment.read({"DEBUG": value}, env_file) == {"DEBUG": result}
 
 
@@ -218,8 +220,16 @@ def test_python_dotenvs_switch_turns_env_off(env_file: Path) -> None:
     assert environment.read(switch, env_file) == switch
 
 
-def test_an_env_that_is_not_utf_8_is_refused(env_file: Path) -> None:
-    env_file.write_bytes(b"BETTER_AUTH_SECRET=\xff\n")
+def test_an_env_of_windows_is_read(env_file: Path) -> None:
+    """With a byte order mark, and with CR and LF."""
+    env_file.write_bytes("\ufeffBETTER_AUTH_SECRET=\u00fc 'x'\r\nDEBUG=true\r\n".encode())
+    assert environment.read({}, env_file) == {"BETTER_AUTH_SECRET": "\u00fc 'x'", "DEBUG": "true"}
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
+def test_an_env_that_is_not_utf_8_is_refused(encoding: str, env_file: Path) -> None:
+    """In Windows PowerShell, `>` writes UTF-16."""
+    env_file.write_bytes("BETTER_AUTH_SECRET=\u00ff\n".encode(encoding))
     with pytest.raises(ImproperlyConfigured, match=r"^\.env is not UTF-8\.$"):
         environment.read({}, env_file)
 

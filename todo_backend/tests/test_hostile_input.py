@@ -38,7 +38,7 @@ def address(tmp_path_factory: pytest.TempPathFactory, log: Path) -> Iterator[str
     migrate(url)
     with server(log, DATABASE_URL=url, LOG_LEVEL="DEBUG") as address:
         yield address
-    text = log.read_text()
+    text = log.read_text(encoding="utf-8")
     for unwanted in ["Traceback", " 500 in ", *TOKEN.split(".")]:
         assert unwanted not in text
 

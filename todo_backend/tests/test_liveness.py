@@ -1,8 +1,8 @@
 """A connection that the server closed while it was idle is noticed, without a round trip for each request."""
 
 import os
-import resource
 from contextlib import ExitStack
+from pathlib import Path
 from time import monotonic
 
 import psycopg
@@ -10,7 +10,8 @@ import pytest
 from django.db import connection
 
 from testing.client import Logged, UserClient
-from testing.processes import database_url
+from testing.http import request
+from testing.processes import WINDOWS, database_url, server
 from todo_backend.postgresql import base
 
 pytestmark = [pytest.mark.postgresql, pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("as_served")]
@@ -32,8 +33,11 @@ def test_a_connection_in_use_is_checked_without_a_statement(ada: UserClient, log
     assert [statement.split()[0] for statement in statements] == ["SELECT"] * 5
 
 
+@pytest.mark.posix
 def test_a_descriptor_above_1023_is_checked_without_a_statement(ada: UserClient, logged: Logged) -> None:
     """A server with many clients has such descriptors, which select() does not accept."""
+    import resource  # Windows has no such module.
+
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     connection.close()
     with ExitStack() as stack:
@@ -47,6 +51,13 @@ def test_a_descriptor_above_1023_is_checked_without_a_statement(ada: UserClient,
             assert ada("GET", "/api/tasks").status_code == 200
         connection.close()
     assert len(statements) == 1
+
+
+def test_connections_are_used_again_where_select_has_no_poll(tmp_path: Path) -> None:
+    """As on Windows. More requests than the server has threads, so that one thread answers two."""
+    with server(tmp_path / "log", DATABASE_URL=database_url(), THREADS="2", PYTHONPATH=WINDOWS) as address:
+        assert [request(address, "GET", "/api/tasks")[0] for _ in range(3)] == [200] * 3
+        assert request(address, "GET", "/readyz")[0] == 200
 
 
 @pytest.mark.requirement("SC-004")

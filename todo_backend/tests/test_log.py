@@ -3,6 +3,7 @@ import logging
 import re
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from logging.config import DictConfigurator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from django.test import Client
 
 from testing.client import UserClient
 from testing.failures import fail_with
-from testing.processes import SECRET, development_server, free_port, manage
+from testing.processes import SECRET, WINDOWS, development_server, free_port, manage
 from testing.tokens import claims, sign
 
 pytestmark = pytest.mark.django_db
@@ -227,6 +228,15 @@ def test_an_error_outside_the_views_is_logged_with_its_id_and_without_the_query(
     assert "token=x" not in "\n".join(log())
 
 
+def test_times_are_in_utc_where_the_time_zone_cannot_be_set(tmp_path: Path) -> None:
+    """As on Windows."""
+    log = tmp_path / "log"
+    with development_server(log, DATABASE_URL=f"sqlite:///{tmp_path / 'db'}", TZ="Asia/Tokyo", PYTHONPATH=WINDOWS):
+        [line] = [line for line in log.read_text(encoding="utf-8").splitlines() if "todo_backend.startup" in line]
+    logged = datetime.fromisoformat(line[:19]).replace(tzinfo=UTC)
+    assert abs(datetime.now(UTC) - logged) < timedelta(minutes=5)
+
+
 def test_runserver_logs_a_request_once_and_nothing_private(tmp_path: Path) -> None:
     log = tmp_path / "log"
     variables = {"DATABASE_URL": f"sqlite:///{tmp_path / 'todo.sqlite3'}", "DEBUG": "true"}
@@ -236,7 +246,7 @@ def test_runserver_logs_a_request_once_and_nothing_private(tmp_path: Path) -> No
     with development_server(log, **variables, LOG_LEVEL="DEBUG") as address:
         body = b'{"title": "private title"}'
         urlopen(Request(f"{address}/api/tasks?private", body, headers), timeout=15).close()
-    text = log.read_text()
+    text = log.read_text(encoding="utf-8")
     assert text.count("/api/tasks") == 1
     assert "private" not in text
     assert not any(segment in text for segment in token.split("."))

@@ -1,5 +1,7 @@
 """`manage.py serve`: where it listens, what it bounds, and what it refuses."""
 
+import errno
+import os
 import re
 import socket
 import subprocess
@@ -12,7 +14,7 @@ import pytest
 from django.conf import settings
 
 from testing.http import TOKEN, connect, raw_request, request
-from testing.processes import environment, free_port, migrate, run, serve_command, server, serving
+from testing.processes import WINDOWS, environment, free_port, migrate, run, serve_command, server, serving
 from testing.servers import get, wait_until
 
 LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} (?:INFO|WARNING) [\w.]+ \S+: .+")
@@ -40,19 +42,20 @@ def address(database_url: str, log: Path) -> Iterator[str]:
 
 
 def test_every_line_of_the_log_has_its_format_and_none_is_a_warning(address: str, log: Path) -> None:
-    lines = log.read_text().splitlines()
+    lines = log.read_text(encoding="utf-8").splitlines()
     assert all(LINE.fullmatch(line) for line in lines)
     assert [line for line in lines if f"Listening at: {address.replace('127.0.0.1', '0.0.0.0')}" in line]
     assert not [line for line in lines if " WARNING " in line]
 
 
+@pytest.mark.posix  # On Windows, Granian runs one worker.
 def test_the_variables_say_where_it_listens(database_url: str, tmp_path: Path) -> None:
     port = free_port()
     log = tmp_path / "log"
     variables = {"DATABASE_URL": database_url, "HOST": "127.0.0.1", "PORT": str(port), "WORKERS": "2"}
     with serving(serve_command(), port, log, variables):
-        assert f"Listening at: http://127.0.0.1:{port}\n" in log.read_text()
-        assert "Spawning worker-2 " in log.read_text()
+        assert f"Listening at: http://127.0.0.1:{port}\n" in log.read_text(encoding="utf-8")
+        assert "Spawning worker-2 " in log.read_text(encoding="utf-8")
 
 
 def test_an_option_wins_over_its_variable(database_url: str, tmp_path: Path) -> None:
@@ -60,8 +63,8 @@ def test_an_option_wins_over_its_variable(database_url: str, tmp_path: Path) -> 
     log = tmp_path / "log"
     variables = {"DATABASE_URL": database_url, "HOST": "192.0.2.1", "PORT": "1", "WORKERS": "2"}
     with serving(serve_command(host="127.0.0.1", port=port, workers=1), port, log, variables):
-        assert f"Listening at: http://127.0.0.1:{port}\n" in log.read_text()
-        assert "Spawning worker-2 " not in log.read_text()
+        assert f"Listening at: http://127.0.0.1:{port}\n" in log.read_text(encoding="utf-8")
+        assert "Spawning worker-2 " not in log.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -90,6 +93,12 @@ def test_the_unspecified_ipv6_address_serves_ipv4_and_ipv6(database_url: str, tm
             assert request(f"http://{host}:{port}", "GET", "/api/nothing")[::2] == (404, UNKNOWN)
 
 
+def test_it_stops_where_no_signal_wakes_the_main_thread(database_url: str, tmp_path: Path) -> None:
+    """As on Windows."""
+    with server(tmp_path / "log", DATABASE_URL=database_url, PYTHONPATH=WINDOWS) as address:
+        assert request(address, "GET", "/api/nothing")[::2] == (404, UNKNOWN)
+
+
 @pytest.mark.parametrize("host", ["0.0.0.0", "127.0.0.1", "::"])
 def test_a_port_in_use_is_one_line(host: str) -> None:
     with socket.create_server(("0.0.0.0", 0)) as other:
@@ -97,9 +106,8 @@ def test_a_port_in_use_is_one_line(host: str) -> None:
         result = run(serve_command(host=host, port=port), {})
     assert (result.returncode, result.stdout) == (1, "")
     [line] = result.stderr.splitlines()
-    assert (
-        line == f"CommandError: Cannot listen on {host}, port {port}: Address already in use. Try another HOST or PORT."
-    )
+    reason = os.strerror(errno.EADDRINUSE)
+    assert line == f"CommandError: Cannot listen on {host}, port {port}: {reason}. Try another HOST or PORT."
 
 
 def test_an_address_of_another_machine_is_one_line() -> None:
@@ -125,6 +133,7 @@ def test_the_head_of_a_request_is_bounded(size: int, status: bytes, address: str
     assert raw_request(address, head).startswith(b"HTTP/1.1 " + status)
 
 
+@pytest.mark.posix  # On Windows, Granian has no metrics.
 def test_granian_publishes_metrics_on_a_port_of_their_own(database_url: str, tmp_path: Path) -> None:
     port, metrics_port = free_port(), free_port()
     command = [*serve_command(port=port), f"--metrics-port={metrics_port}"]
@@ -148,15 +157,17 @@ def started(port: int, log: Path, database_url: str) -> "Iterator[subprocess.Pop
         process.wait(timeout=30)
 
 
+@pytest.mark.posix
 def test_a_server_that_is_stopped_while_its_worker_starts_ends(database_url: str, tmp_path: Path) -> None:
     log = tmp_path / "log"
     with started(free_port(), log, database_url) as process:
-        wait_until(lambda: "Spawning worker-1" in log.read_text(), "the worker starts")
+        wait_until(lambda: "Spawning worker-1" in log.read_text(encoding="utf-8"), "the worker starts")
         process.terminate()
         assert process.wait(timeout=10) == 0
-    assert "Killing" not in log.read_text()
+    assert "Killing" not in log.read_text(encoding="utf-8")
 
 
+@pytest.mark.posix
 def test_a_request_that_does_not_end_is_cut_off_after_fifteen_seconds(database_url: str, tmp_path: Path) -> None:
     port = free_port()
     log = tmp_path / "log"
@@ -170,4 +181,4 @@ def test_a_request_that_does_not_end_is_cut_off_after_fifteen_seconds(database_u
             assert client.recv(65536) == b""
             assert 14 < time.monotonic() - start < 17
         assert process.wait(timeout=5) == 0
-    assert "Killing this worker, because its requests have not ended in 15 s." in log.read_text()
+    assert "Killing this worker, because its requests have not ended in 15 s." in log.read_text(encoding="utf-8")

@@ -77,7 +77,7 @@ def test_a_task_is_created_changed_and_deleted(address: str) -> None:
 @pytest.mark.sqlite
 @pytest.mark.postgresql
 def test_the_first_line_shows_the_configuration(address: str, log: Path, database_url: str) -> None:
-    [line] = [line for line in log.read_text().splitlines() if "todo_backend.startup" in line]
+    [line] = [line for line in log.read_text(encoding="utf-8").splitlines() if "todo_backend.startup" in line]
     host = database_url.removeprefix("sqlite:///")
     if connection.vendor == "postgresql":
         host = connection.settings_dict["OPTIONS"]["host"]
@@ -106,7 +106,7 @@ def test_the_log_has_each_request_once_and_nothing_private(log_format: str, data
                 request(address, "GET", headers["location"], **{**sent, "Authorization": f"Bearer {token}private"})
 
         at_once(4, use)
-    text = log.read_text()
+    text = log.read_text(encoding="utf-8")
     for private in ["private", SECRET, *TOKEN.split(".")]:
         assert private not in text
     lines = [line for line in text.splitlines() if "todo_backend.log" in line and "of-" in line]
@@ -252,7 +252,7 @@ def test_concurrent_clients_are_served(address: str) -> None:
 
 def unusable_url(folder: Path) -> str:
     if connection.vendor == "sqlite":
-        (folder / "todo.sqlite3").write_text("This is not a database." * 100)
+        (folder / "todo.sqlite3").write_text("This is not a database." * 100, encoding="utf-8")
         return f"sqlite:///{folder / 'todo.sqlite3'}"
     return f"postgresql://todo:private-password@127.0.0.1:{free_port()}/todo"
 
@@ -270,8 +270,8 @@ def test_without_a_database_healthz_is_200_and_requests_are_503(tmp_path: Path) 
             assert (status, answer) == (503, {"detail": "The database cannot be reached."})
             assert int(headers["retry-after"]) > 0
         assert request(address, "GET", "/api/tasks", Authorization="Bearer x")[0] == 401
-    assert "Pending migrations: unknown, because the database cannot be used: " in log.read_text()
-    assert "private-password" not in log.read_text()
+    assert "Pending migrations: unknown, because the database cannot be used: " in log.read_text(encoding="utf-8")
+    assert "private-password" not in log.read_text(encoding="utf-8")
 
 
 @pytest.mark.sqlite
@@ -287,8 +287,8 @@ def test_before_migrate_requests_are_503_and_the_log_names_the_command(tmp_path:
         status, _, answer = request(address, "GET", "/readyz")
         assert (status, answer) == (503, {"detail": "The database lacks migrations: run `manage.py migrate`."})
         assert request(address, "GET", "/api/tasks")[0] == 503
-    assert "Pending migrations: tasks.0001_initial" in log.read_text()
-    assert "run `manage.py migrate`" in log.read_text()
+    assert "Pending migrations: tasks.0001_initial" in log.read_text(encoding="utf-8")
+    assert "run `manage.py migrate`" in log.read_text(encoding="utf-8")
 
 
 @pytest.mark.sqlite

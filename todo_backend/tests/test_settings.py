@@ -14,6 +14,7 @@ from dotenv import dotenv_values
 from testing.environment import SECRET, settings_from
 from testing.http import raw_request
 from testing.processes import free_port, manage, run, serve_command, serving
+from testing.tokens import claims, sign
 from todo_backend import environment
 from todo_backend.checks import EXAMPLE_SECRET
 
@@ -145,7 +146,8 @@ def test_env_example_lists_every_variable_that_the_settings_read(monkeypatch: py
     recording = RecordingEnvironment()
     monkeypatch.setattr(environment, "read", lambda _environ, _env_file: recording)
     settings_from()
-    example = dotenv_values(settings.BASE_DIR / ".env.example")
+    # CONTRIBUTING.md writes it as ASCII on Windows.
+    example = dotenv_values(settings.BASE_DIR / ".env.example", encoding="ascii")
     assert recording.read_names == example.keys()
     assert example["BETTER_AUTH_SECRET"] == EXAMPLE_SECRET
     assert example["BETTER_AUTH_URL"] == "http://localhost:3000"
@@ -167,14 +169,16 @@ def test_a_value_that_cannot_be_used_stops_the_server() -> None:
 
 @pytest.fixture
 def copied_project(tmp_path: Path) -> Path:
-    """The project in another folder, where it may have a `.env`."""
+    """The project in another folder, where it may have a `.env`. No code page of Windows has the folder's name."""
+    project = tmp_path / "\u03c3\u79c1"
+    project.mkdir()
     for name in ["manage.py", "pyproject.toml", ".env.example", "todo_backend", "tasks"]:
         source = settings.BASE_DIR / name
         if source.is_dir():
-            shutil.copytree(source, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(source, project / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:
-            shutil.copy(source, tmp_path / name)
-    return tmp_path
+            shutil.copy(source, project / name)
+    return project
 
 
 def check_in(project: Path) -> "subprocess.CompletedProcess[str]":
@@ -189,6 +193,17 @@ def test_env_example_copied_to_env_works_with_warnings(copied_project: Path) -> 
     assert result.returncode == 0
     assert "todo_backend.W004" in result.stderr
     assert "todo_backend.W008" in result.stderr
+
+
+@pytest.mark.parametrize("command", ["check", "dev_token ada", "delete_user_tasks ada", "explain_token"])
+def test_a_command_works_in_a_folder_whose_name_cannot_be_printed(command: str, copied_project: Path) -> None:
+    variables = {"DEBUG": "true", "PYTHONIOENCODING": "cp1252"}
+    assert run([sys.executable, "manage.py", "migrate"], variables, folder=copied_project).returncode == 0
+    token = sign(claims(), {"alg": "EdDSA"})
+    result = run(
+        [sys.executable, "manage.py", *command.split()], variables, folder=copied_project, stdin=token.encode()
+    )
+    assert result.returncode == 0, result.stderr
 
 
 def test_an_env_that_is_not_utf_8_is_an_error_of_one_line(copied_project: Path) -> None:

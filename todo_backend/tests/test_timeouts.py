@@ -115,6 +115,7 @@ def test_a_request_that_waits_for_a_lock_is_cancelled_and_may_be_repeated(
     assert ada(method, path, body).status_code < 300
 
 
+@pytest.mark.posix
 @pytest.mark.requirement("SC-004")
 @pytest.mark.parametrize(("method", "suffix", "body"), REQUESTS)
 def test_a_write_that_the_server_does_not_cancel_has_an_unknown_outcome(
@@ -155,6 +156,7 @@ def test_a_statement_of_a_command_has_no_timeout(timeouts: list[float | None]) -
     assert timeouts[-1] is None
 
 
+@pytest.mark.posix
 def test_an_idle_connection_that_does_not_answer_is_replaced(ada: UserClient, monkeypatch: pytest.MonkeyPatch) -> None:
     ada("GET", "/api/tasks")
     now = monotonic()
@@ -165,6 +167,7 @@ def test_an_idle_connection_that_does_not_answer_is_replaced(ada: UserClient, mo
     assert seconds < LONG
 
 
+@pytest.mark.posix
 def test_a_connection_that_answers_while_its_check_is_cancelled_is_replaced(
     ada: UserClient, cancelled_soon: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -362,5 +365,5 @@ def test_while_the_database_hangs_one_thread_answers_probes(tmp_path: Path) -> N
         for (status, headers, body), seconds in answers:
             assert (status, body, "retry-after" in headers) == (503, UNAVAILABLE, True)
             assert seconds < 10
-        assert log.read_text().count("the statement is cancelled") == 3
+        assert log.read_text(encoding="utf-8").count("the statement is cancelled") == 3
         assert request(address, "GET", "/api/tasks")[2] == []

@@ -20,7 +20,7 @@ REMEDIES = {
     "secret": "set exactly the same BETTER_AUTH_SECRET on both sides, and restart both",
     "critical": "sign without the header parameter crit",
     "algorithm": f"sign with one of {', '.join(SETTING_BY_ALGORITHM)}",
-    "setting": f"set the variable that the refusal names (see {settings.BASE_DIR / '.env.example'}), and restart",
+    "setting": "set the variable that the refusal names (see .env.example), and restart",
     "key": "set BETTER_AUTH_URL or BETTER_AUTH_JWKS_URL to the Better Auth that signed the token",
     "type": "send the token of GET /api/auth/token; this one has another purpose, such as Better Auth's cookie cache",
     "expired": "get a new token from GET /api/auth/token; Better Auth's expirationTime is a string such as '15m'",
