@@ -1,6 +1,7 @@
 #!/usr/bin/env python
 """Django's command-line utility for this project."""
 
+import io
 import os
 import sys
 
@@ -13,6 +14,9 @@ from tasks.management.errors import first_line
 
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "todo_backend.settings")
+    # Commands print names and messages that a code page of Windows may lack.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         execute_from_command_line(sys.argv)
     except ImproperlyConfigured as exc:

@@ -79,10 +79,7 @@ class Command(BaseCommand):
     def report(self, rejections: list[Rejection]) -> None:
         with tqdm.external_write_mode():
             for pk, reason in sorted(rejections):
-                # The database's message is in its language, and the output may be a code page of Windows.
-                encoding = getattr(self.stdout, "encoding", None) or "utf-8"
-                printable = reason.encode(encoding, "backslashreplace").decode(encoding)
-                self.stdout.write(f"{pk}: {printable}")
+                self.stdout.write(f"{pk}: {reason}")
             # tqdm draws the progress bar again on standard error, so these lines must be out before.
             self.stdout.flush()
 
