@@ -157,11 +157,11 @@ def uses_published_key(header: Mapping[str, Any]) -> bool:
 
 
 def json_object(data: bytes) -> Mapping[str, Any]:
-    """A JSON object. It is read-only, because requests share it.
+    """A JSON object in UTF-8. `json.loads` alone would also accept UTF-16, UTF-32 and a byte order mark.
 
-    Raises `ValueError` or `RecursionError`.
+    It is read-only, because requests share it. Raises `ValueError` or `RecursionError`.
     """
-    value = json.loads(data)
+    value = json.loads(data.decode())
     if not isinstance(value, dict):
         raise ValueError("it is not an object")
     return MappingProxyType(value)
