@@ -16,6 +16,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import jwt
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from django.conf import settings
 
 from .exceptions import BetterAuthUnavailable
@@ -30,6 +32,14 @@ KEY_TYPE_BY_ALGORITHM = {
     "RS256": ("RSA", None),
     "PS256": ("RSA", None),
 }
+# RFC 7518, section 3.3.
+MIN_RSA_BITS = 2048
+# Ed25519 computes in the field of this prime (RFC 8032, section 5.1). Eight of its points have a small order: under
+# such a key, anybody can make signatures that verify. These are the y coordinates of the eight.
+ED25519_PRIME = 2**255 - 19
+ORDER_8_Y = int.from_bytes(bytes.fromhex("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05"), "little")
+SMALL_ORDER_Y = {0, 1, ED25519_PRIME - 1, ORDER_8_Y, ED25519_PRIME - ORDER_8_Y}
+
 # All in seconds. The age at which keys are refreshed in the background.
 REFRESH_AGE = 300
 # The age at which a request waits for newer keys.
@@ -240,7 +250,20 @@ def signature_keys(jwk: Any) -> Keys:
     }
     if not keys:
         raise ValueError("its type or its algorithm is not accepted")
+    for key in keys.values():
+        check_strength(key.key)
     return keys
+
+
+def check_strength(key: Any) -> None:
+    """Raises `ValueError` for a key under which others than its owner can make signatures that verify."""
+    if isinstance(key, RSAPublicKey) and key.key_size < MIN_RSA_BITS:
+        raise ValueError(f"it has {key.key_size} bits, and RSA needs {MIN_RSA_BITS}")
+    if isinstance(key, Ed25519PublicKey):
+        # The highest bit is the sign of the x coordinate.
+        y = int.from_bytes(key.public_bytes_raw(), "little") % 2**255
+        if y >= ED25519_PRIME or y in SMALL_ORDER_Y:
+            raise ValueError("its point has a small order, or is not in its canonical encoding")
 
 
 def escaped(text: str) -> str:

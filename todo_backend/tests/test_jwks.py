@@ -3,10 +3,13 @@ import json
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from django.test import Client
 
@@ -317,6 +320,85 @@ def test_a_key_for_encryption_or_without_an_id_is_named_in_the_log_once(
     publish_jwks(server, encryption, KEYS["ES256"].jwk)
     get(EDDSA.sign(claims()))
     assert caplog.text.count("keys that are not used") == 2
+
+
+# PyJWT warns when it signs with such a key.
+@pytest.mark.filterwarnings("ignore::jwt.warnings.InsecureKeyLengthWarning")
+@pytest.mark.parametrize("algorithm", ["RS256", "PS256"])
+@pytest.mark.parametrize(("bits", "status"), [(1024, 401), (2047, 401), (2048, 200)])
+def test_rsa_keys_have_at_least_2048_bits(
+    bits: int, status: int, algorithm: str, server: KeyServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    key = SigningKey(algorithm, "rsa", bits)
+    server.publish(key, EDDSA)
+    assert get(key.sign(claims())).status_code == status
+    assert get(EDDSA.sign(claims())).status_code == 200
+    assert (f"rsa: it has {bits} bits, and RSA needs 2048" in caplog.text) == (status == 401)
+
+
+# The encodings of the eight points of small order (y, and in the last bit the sign of x).
+SMALL_ORDER = [
+    "01" + "00" * 31,
+    "ec" + "ff" * 30 + "7f",
+    "00" * 32,
+    "00" * 31 + "80",
+    "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+    "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc85",
+    "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+    "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac03fa",
+]
+# Other encodings of the same points: with the sign of a zero, or with the prime, or more, as y.
+NOT_CANONICAL = [
+    "01" + "00" * 30 + "80",
+    *(
+        first + "ff" * 30 + last
+        for first, last in [("ec", "ff"), ("ed", "7f"), ("ed", "ff"), ("ee", "7f"), ("ee", "ff")]
+    ),
+]
+
+
+def forged(public: bytes) -> str:
+    """A token that verifies under a key of small order, made without a private key: S is 0, and R is such a point."""
+    key = Ed25519PublicKey.from_public_bytes(public)
+    for number in range(1000):
+        message = ".".join(
+            base64url(json.dumps(part).encode()) for part in ({"alg": "EdDSA", "kid": "small"}, claims(jti=number))
+        )
+        for r in SMALL_ORDER:
+            signature = bytes.fromhex(r) + bytes(32)
+            with suppress(InvalidSignature):
+                key.verify(signature, message.encode())
+                return f"{message}.{base64url(signature)}"
+    raise AssertionError("no token could be forged")
+
+
+@pytest.mark.parametrize("point", SMALL_ORDER)
+def test_an_ed25519_point_of_small_order_is_no_key(
+    point: str, server: KeyServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    public = bytes.fromhex(point)
+    publish_jwks(server, {"kty": "OKP", "crv": "Ed25519", "x": base64url(public), "kid": "small"}, EDDSA.jwk)
+    assert get(forged(public)).status_code == 401
+    assert get(EDDSA.sign(claims())).status_code == 200
+    assert "small: its point has a small order" in caplog.text
+
+
+@pytest.mark.parametrize("point", NOT_CANONICAL)
+def test_an_ed25519_point_that_is_not_in_its_canonical_encoding_is_no_key(
+    point: str, server: KeyServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    jwk = {"kty": "OKP", "crv": "Ed25519", "x": base64url(bytes.fromhex(point)), "kid": "small"}
+    publish_jwks(server, jwk, EDDSA.jwk)
+    assert get(EDDSA.sign(claims())).status_code == 200
+    assert "small: its point has a small order, or is not in its canonical encoding" in caplog.text
+
+
+@pytest.mark.filterwarnings("ignore::jwt.warnings.InsecureKeyLengthWarning")
+def test_a_set_with_no_other_keys_is_a_failure(server: KeyServer, caplog: pytest.LogCaptureFixture) -> None:
+    key = SigningKey("RS256", "rsa", 1024)
+    server.publish(key)
+    assert get(key.sign(claims())).status_code == 503
+    assert "there is no public signature key in the answer" in caplog.text
 
 
 # Fetching
