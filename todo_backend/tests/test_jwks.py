@@ -15,9 +15,11 @@ from django.test import Client
 
 from testing.key_server import KeyServer, SigningKey, key_server
 from testing.processes import manage
+from testing.processes import server as run_server
+from testing.servers import wait_until
 from testing.timing import timed
 from testing.tokens import base64url, claims, sign
-from todo_backend import jwks
+from todo_backend import jwks, startup
 
 pytestmark = pytest.mark.django_db
 
@@ -402,6 +404,24 @@ def test_a_set_with_no_other_keys_is_a_failure(server: KeyServer, caplog: pytest
 
 
 # Fetching
+
+
+def test_the_first_fetch_starts_with_the_server(tmp_path: Path) -> None:
+    with key_server(EDDSA) as keys:
+        variables = {"BETTER_AUTH_URL": ORIGIN, "BETTER_AUTH_JWKS_URL": keys.url}
+        # An empty database: no request reaches it.
+        with keys.holding(), run_server(tmp_path / "log", DATABASE_URL=f"sqlite:///{tmp_path / 'db'}", **variables):
+            wait_until(lambda: keys.requests, "the server fetches the keys")
+        assert len(keys.requests) == 1
+
+
+def test_the_first_fetch_needs_an_address(server: KeyServer, settings: Any) -> None:
+    settings.BETTER_AUTH_URL = ""
+    startup.fetch_published_keys()
+    assert jwks.published_keys(server.url).latest_fetch is None
+    settings.BETTER_AUTH_URL = ORIGIN
+    startup.fetch_published_keys()
+    wait_for_fetches(server, 1)
 
 
 def test_commands_do_not_fetch(server: KeyServer) -> None:
