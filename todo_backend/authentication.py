@@ -1,16 +1,12 @@
 """Authentication by a JWT of Better Auth. Its `sub` is the user, and there is no user table."""
 
-import logging
 from typing import Any
 
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from rest_framework.request import Request
 from rest_framework_simplejwt.authentication import JWTStatelessUserAuthentication
 
-from .exceptions import BetterAuthUnavailable
 from .tokens import verify
-
-logger = logging.getLogger(__name__)
 
 
 class BetterAuthAuthentication(JWTStatelessUserAuthentication):
@@ -32,11 +28,7 @@ class BetterAuthAuthentication(JWTStatelessUserAuthentication):
         return token.strip() or None if scheme.lower() == b"bearer" else None
 
     def get_validated_token(self, raw_token: bytes) -> Any:
-        try:
-            return verify(raw_token)
-        except BetterAuthUnavailable:
-            logger.warning("The token cannot be verified, because Better Auth's keys are not available.")
-            raise
+        return verify(raw_token)
 
 
 class BetterAuthScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]

@@ -33,15 +33,19 @@ class ContentTooLarge(APIException):
 
 
 class BetterAuthUnavailable(APIException):
-    """The token cannot be verified now. The client may repeat the request after `wait` seconds."""
+    """The token cannot be verified now. The client may repeat the request after `wait` seconds.
+
+    `reason` is for the log.
+    """
 
     status_code = status.HTTP_503_SERVICE_UNAVAILABLE
     default_detail = "Better Auth cannot be reached for the keys that verify the token."
     default_code = "better_auth_unavailable"
 
-    def __init__(self, wait: int) -> None:
-        super().__init__()
+    def __init__(self, wait: int, *, reason: str, detail: str | None = None) -> None:
+        super().__init__(detail)
         self.wait = wait
+        self.reason = reason
 
 
 class ErrorResponse(HttpResponse):

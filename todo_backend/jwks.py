@@ -1,20 +1,24 @@
 """Better Auth's JSON Web Key Set (RFC 7517), cached and refreshed in the background."""
 
 import http.client
+import io
 import json
 import logging
 import math
+import socket
 import threading
-import urllib.request
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from contextvars import copy_context
 from functools import cache
 from time import monotonic
 from typing import Any
-from urllib.error import HTTPError
+from urllib.parse import urlsplit
 
 import jwt
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from django.conf import settings
 
 from .exceptions import BetterAuthUnavailable
 
@@ -28,147 +32,243 @@ KEY_TYPE_BY_ALGORITHM = {
     "RS256": ("RSA", None),
     "PS256": ("RSA", None),
 }
+# RFC 7518, section 3.3.
+MIN_RSA_BITS = 2048
+# Ed25519 computes in the field of this prime (RFC 8032, section 5.1). Eight of its points have a small order: under
+# such a key, anybody can make signatures that verify. These are the y coordinates of the eight.
+ED25519_PRIME = 2**255 - 19
+ORDER_8_Y = int.from_bytes(bytes.fromhex("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05"), "little")
+SMALL_ORDER_Y = {0, 1, ED25519_PRIME - 1, ORDER_8_Y, ED25519_PRIME - ORDER_8_Y}
 
-# Seconds after which cached keys are refreshed.
-REFRESH_AFTER = 300
-# Seconds between two fetches of stale keys, and between two fetches of missing keys.
+# All in seconds. The age at which keys are refreshed in the background.
+REFRESH_AGE = 300
+# The age at which a request waits for newer keys.
+MAX_AGE = 3600
+# The time between the starts of two fetches.
 FETCH_INTERVAL = 10
-# Seconds that a request waits for a fetch, and a fetch for its answer.
-FETCH_TIMEOUT = 3
+# The time for which requests wait for a fetch, after its start.
+WAIT_TIMEOUT = 3
+# The time for connecting to one of the key server's addresses, for the TLS handshake, and for the whole fetch.
+CONNECT_TIMEOUT = 3
+FETCH_TIMEOUT = 10
+
 # Bytes of a key set.
 MAX_SIZE = 64 * 1024
+# Characters of the log that the key server may fill in one line.
+MAX_LOGGED = 500
 
-Keys = dict[str, dict[str, jwt.PyJWK]]
+# By id and algorithm.
+Keys = dict[tuple[str, str], jwt.PyJWK]
 
 
 class Fetch(threading.Thread):
-    """A thread that fetches the keys. A request waits for it until `deadline` at most.
+    """A thread that calls a function, which returns whether it got the keys.
 
     The thread has the context of the request that started it, so its log lines have that request's id.
     """
 
-    def __init__(self, target: Callable[[], None]) -> None:
-        super().__init__(target=copy_context().run, args=[target], daemon=True, name="published-keys")
-        self.deadline = monotonic() + FETCH_TIMEOUT
+    def __init__(self, fetch: Callable[[], bool]) -> None:
+        super().__init__(daemon=True, name="published-keys")
+        self.fetch = fetch
+        self.context = copy_context()
+        self.started_at = monotonic()
+        self.succeeded = False
 
-    def wait(self) -> None:
-        self.join(max(0, self.deadline - monotonic()))
+    def run(self) -> None:
+        self.succeeded = self.context.run(self.fetch)
 
 
 class PublishedKeys:
-    """The key set at one address. Keys older than `REFRESH_AFTER` seconds are used while they are fetched again.
+    """The key set at one address.
 
-    A request waits only for a key that is not in the cache, and a failed fetch leaves the cache as it is.
+    One fetch runs at a time, and a fetch starts at most every `FETCH_INTERVAL` seconds. A fetch that succeeds replaces
+    the keys, and a fetch that fails leaves them as they are.
     """
 
     def __init__(self, uri: str) -> None:
         self.uri = uri
         self.keys: Keys = {}
-        self.stale_at = self.next_fetch = self.next_missing_fetch = monotonic()
+        self.left_out = ""
+        # The times from which keys are refreshed in the background, and from which requests wait for newer keys.
+        self.stale_at = self.expired_at = monotonic()
         self.latest_fetch: Fetch | None = None
-        # The latest fetch for a key that was not in the cache.
-        self.missing_fetch: Fetch
         self.lock = threading.Lock()
+        # The threads that may wait for a fetch at the same time, so that the others still answer.
+        self.waiting_slots = threading.BoundedSemaphore(max(1, settings.SERVER.threads // 4))
 
-    def get_key(self, kid: str, algorithm: str) -> jwt.PyJWK | None:
-        """The key with this id for this algorithm. Raises `BetterAuthUnavailable` while the cache is empty."""
-        if kid not in self.keys:
-            self.fetch_missing(kid)
+    def candidates(self, kid: str, algorithm: str) -> Iterator[jwt.PyJWK]:
+        """The keys that may verify a token: the cached key, and then a newer one under the same id.
+
+        Raises `BetterAuthUnavailable` after them, unless a fetch has just shown that Better Auth publishes no other.
+        """
+        if monotonic() >= self.expired_at:
+            self.wait_for_fetch()
         elif monotonic() >= self.stale_at:
-            self.refresh()
-        if not self.keys:
-            raise BetterAuthUnavailable(wait=max(1, math.ceil(self.next_fetch - monotonic())))
-        return self.keys.get(kid, {}).get(algorithm)
+            self.fetch_if_due()
+        cached = self.keys.get((kid, algorithm))
+        if cached:
+            yield cached
+        fetch = self.wait_for_fetch()
+        # Read before the keys, because a fetch that ends now replaces them first.
+        succeeded = fetch.succeeded
+        newer = self.keys.get((kid, algorithm))
+        if newer and newer is not cached:
+            yield newer
+        if not succeeded:
+            running = fetch.is_alive()
+            seconds = 1 if running else max(1, math.ceil(fetch.started_at + FETCH_INTERVAL - monotonic()))
+            state = "are still being fetched" if running else "cannot be fetched"
+            raise BetterAuthUnavailable(wait=seconds, reason=f"Better Auth's keys {state}")
 
-    def refresh(self) -> None:
+    def wait_for_fetch(self) -> Fetch:
+        """Waits for a fetch until `WAIT_TIMEOUT` seconds after its start. Returns it, whether it has ended or not.
+
+        Raises `BetterAuthUnavailable` if too many requests wait already.
+        """
+        fetch = self.fetch_if_due()
+        seconds = fetch.started_at + WAIT_TIMEOUT - monotonic()
+        if fetch.is_alive() and seconds > 0:
+            if not self.waiting_slots.acquire(blocking=False):
+                raise BetterAuthUnavailable(
+                    wait=1,
+                    detail="Better Auth's keys are being fetched; try again.",
+                    reason="too many requests wait for Better Auth's keys already",
+                )
+            try:
+                fetch.join(seconds)
+            finally:
+                self.waiting_slots.release()
+        return fetch
+
+    def fetch_if_due(self) -> Fetch:
+        """Starts a fetch, unless one is running or began less than `FETCH_INTERVAL` seconds ago. Returns the latest."""
         with self.lock:
-            if monotonic() >= self.next_fetch:
-                self.start_fetch()
+            fetch = self.latest_fetch
+            if not fetch or (not fetch.is_alive() and monotonic() >= fetch.started_at + FETCH_INTERVAL):
+                fetch = Fetch(self.replace_keys)
+                fetch.start()
+                self.latest_fetch = fetch
+            return fetch
 
-    def fetch_missing(self, kid: str) -> None:
-        """Waits for a fetch of a missing key. At most one such fetch starts in `FETCH_INTERVAL` seconds."""
-        with self.lock:
-            if kid in self.keys:
-                return
-            cold = not self.keys
-            due = monotonic() >= self.next_missing_fetch
-            if due:
-                self.missing_fetch = self.current_fetch() or self.start_fetch()
-                self.next_missing_fetch = monotonic() + FETCH_INTERVAL
-            fetch = self.missing_fetch
-        fetch.wait()
-        if due and cold and kid in self.keys:
-            # A fetch into an empty cache does not use up the limit: the next missing key may be a new one.
-            self.next_missing_fetch = monotonic()
-
-    def current_fetch(self) -> Fetch | None:
-        """The fetch that requests can still wait for, if there is one."""
-        fetch = self.latest_fetch
-        return fetch if fetch and fetch.is_alive() and monotonic() < fetch.deadline else None
-
-    def start_fetch(self) -> Fetch:
-        self.next_fetch = monotonic() + FETCH_INTERVAL
-        self.latest_fetch = Fetch(self.fetch_and_replace)
-        self.latest_fetch.start()
-        return self.latest_fetch
-
-    def fetch_and_replace(self) -> None:
+    def replace_keys(self) -> bool:
+        """Fetches the keys, in the thread of a `Fetch`. Returns whether it got any."""
+        started_at = monotonic()
         try:
-            keys = public_keys(self.fetch_data())
+            keys, left_out = public_keys(fetch_json(self.uri))
+            if left_out and left_out != self.left_out:
+                logger.warning("Better Auth publishes keys that are not used: %s", left_out)
+            self.left_out = left_out
+            if not keys:
+                raise ValueError("there is no public signature key in the answer")
         except (OSError, http.client.HTTPException, ValueError, RecursionError) as exc:
-            if isinstance(exc, HTTPError):
-                exc.close()
-            logger.warning("Better Auth's keys cannot be fetched from %s: %s", self.uri, exc)
-            return
-        # An older fetch that ends late must not replace the result of a newer one.
-        if self.latest_fetch is not threading.current_thread():
-            return
+            logger.warning("Better Auth's keys cannot be fetched from %s: %s", self.uri, escaped(str(exc)))
+            if started_at >= self.expired_at:
+                # Requests have waited for newer keys. The next ones do not: a fetch in the background is enough.
+                self.expired_at = started_at + MAX_AGE
+            return False
         self.keys = keys
-        self.stale_at = monotonic() + REFRESH_AFTER
-
-    def fetch_data(self) -> Any:
-        """The JSON at the address. Raises `OSError`, `HTTPException` or `ValueError`."""
-        headers = {"User-Agent": "todo_backend"}
-        request = urllib.request.Request(self.uri, headers=headers)  # noqa: S310  The settings accept http(s) only.
-        with urllib.request.build_opener(NoRedirect).open(request, timeout=FETCH_TIMEOUT) as response:
-            content = b""
-            deadline = monotonic() + FETCH_TIMEOUT
-            while part := response.read1(MAX_SIZE):
-                content += part
-                if len(content) > MAX_SIZE:
-                    raise ValueError(f"the answer is larger than {MAX_SIZE} bytes")
-                if monotonic() > deadline:
-                    raise TimeoutError("the answer takes too long")
-        return json.loads(content)
+        self.stale_at = started_at + REFRESH_AGE
+        self.expired_at = started_at + MAX_AGE
+        return True
 
 
-class NoRedirect(urllib.request.HTTPRedirectHandler):
-    """Makes a redirect an error: only the configured address decides which keys are accepted."""
+class DeadlineReader(io.RawIOBase):
+    """Reads from a socket until a deadline. A socket's own timeout is for each read, so one byte a second meets it."""
 
-    def redirect_request(self, *args: Any) -> None:
-        return None
+    def __init__(self, sock: socket.socket, deadline: float) -> None:
+        self.sock = sock
+        self.deadline = deadline
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        seconds = self.deadline - monotonic()
+        if seconds <= 0:
+            raise TimeoutError("the answer takes too long")
+        self.sock.settimeout(seconds)
+        return self.sock.recv_into(buffer)
+
+    def makefile(self, mode: str) -> io.BufferedReader:
+        """What `HTTPResponse` calls to read from a socket."""
+        return io.BufferedReader(self)
 
 
-def public_keys(key_set: Any) -> Keys:
-    """The public signature keys of a set, by id and by algorithm. Raises `ValueError` if there are none."""
+def fetch_json(uri: str) -> Any:
+    """The JSON at an address. Raises `OSError`, `HTTPException`, `ValueError` or `RecursionError`.
+
+    Redirects are errors: only the configured address decides which keys are accepted.
+    """
+    deadline = monotonic() + FETCH_TIMEOUT
+    url = urlsplit(uri)
+    connection_class = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
+    with closing(connection_class(url.netloc, timeout=CONNECT_TIMEOUT)) as connection:
+        headers = {"Accept": "application/json", "Connection": "close", "User-Agent": "todo_backend"}
+        connection.request("GET", url.path, headers=headers)
+        # Not `connection.getresponse()`, which has a timeout for each read only. The response needs `makefile` alone.
+        response = http.client.HTTPResponse(DeadlineReader(connection.sock, deadline))  # type: ignore[arg-type]
+        response.begin()
+        if response.status != 200:
+            raise ValueError(f"the status of the answer is {response.status}")
+        content = response.read(MAX_SIZE + 1)
+    if len(content) > MAX_SIZE:
+        raise ValueError(f"the answer is larger than {MAX_SIZE} bytes")
+    return json.loads(content)
+
+
+def public_keys(key_set: Any) -> tuple[Keys, str]:
+    """The public signature keys of a set, and a text for the log that says why the other keys are left out."""
     keys: Keys = {}
+    left_out = []
     jwks = key_set.get("keys") if isinstance(key_set, dict) else None
-    for jwk in filter(is_public_signature_key, jwks if isinstance(jwks, list) else []):
-        for algorithm, key_type in KEY_TYPE_BY_ALGORITHM.items():
-            if (jwk.get("kty"), jwk.get("crv")) == key_type and jwk.get("alg", algorithm) == algorithm:
-                with suppress(jwt.PyJWTError):
-                    keys.setdefault(jwk["kid"], {})[algorithm] = jwt.PyJWK(jwk, algorithm)
+    for jwk in jwks if isinstance(jwks, list) else []:
+        try:
+            keys |= signature_keys(jwk)
+        except (ValueError, jwt.PyJWTError) as exc:
+            left_out.append(f"{jwk['kid'] if has_id(jwk) else 'a key'}: {exc}")
+    return keys, escaped("; ".join(left_out))
+
+
+def has_id(jwk: Any) -> bool:
+    return isinstance(jwk, dict) and isinstance(jwk.get("kid"), str)
+
+
+def signature_keys(jwk: Any) -> Keys:
+    """A key for each algorithm that the JWK is for. Raises `ValueError` or `PyJWTError` if there is none."""
+    if not has_id(jwk):
+        raise ValueError("it has no id")
+    if "d" in jwk:
+        raise ValueError("it is a private key")
+    # RFC 7517, sections 4.2 and 4.3.
+    operations = jwk.get("key_ops", ["verify"])
+    if jwk.get("use", "sig") != "sig" or not isinstance(operations, list) or "verify" not in operations:
+        raise ValueError("it is not for signatures")
+    keys = {
+        (jwk["kid"], algorithm): jwt.PyJWK(jwk, algorithm)
+        for algorithm, key_type in KEY_TYPE_BY_ALGORITHM.items()
+        if (jwk.get("kty"), jwk.get("crv")) == key_type and jwk.get("alg", algorithm) == algorithm
+    }
     if not keys:
-        raise ValueError("there is no public signature key in the answer")
+        raise ValueError("its type or its algorithm is not accepted")
+    for key in keys.values():
+        check_strength(key.key)
     return keys
 
 
-def is_public_signature_key(jwk: Any) -> bool:
-    """Whether a key has an id, has no private part, and may verify signatures (RFC 7517, section 4)."""
-    if not isinstance(jwk, dict) or not isinstance(jwk.get("kid"), str) or "d" in jwk:
-        return False
-    operations = jwk.get("key_ops", ["verify"])
-    return jwk.get("use", "sig") == "sig" and isinstance(operations, list) and "verify" in operations
+def check_strength(key: Any) -> None:
+    """Raises `ValueError` for a key under which others than its owner can make signatures that verify."""
+    if isinstance(key, RSAPublicKey) and key.key_size < MIN_RSA_BITS:
+        raise ValueError(f"it has {key.key_size} bits, and RSA needs {MIN_RSA_BITS}")
+    if isinstance(key, Ed25519PublicKey):
+        # The highest bit is the sign of the x coordinate.
+        y = int.from_bytes(key.public_bytes_raw(), "little") % 2**255
+        if y >= ED25519_PRIME or y in SMALL_ORDER_Y:
+            raise ValueError("its point has a small order, or is not in its canonical encoding")
+
+
+def escaped(text: str) -> str:
+    """The beginning of a text, in printable ASCII. The key server must not write control characters to the log."""
+    return ascii(text)[1:-1][:MAX_LOGGED]
 
 
 @cache

@@ -6,6 +6,7 @@ from django.db import Error, connection
 from .checks import weak_settings
 from .exceptions import first_line
 from .health import pending_migrations
+from .jwks import published_keys
 from .postgresql.connection import statement_timeout
 from .tokens import accepted_tokens
 
@@ -32,3 +33,9 @@ def log_configuration() -> None:
         "; ".join(message.rstrip(".") for _, message in weak_settings()) or "none",
         pending,
     )
+
+
+def fetch_published_keys() -> None:
+    """Starts to fetch Better Auth's keys, so that the first requests need not wait for them."""
+    if settings.BETTER_AUTH_URL:
+        published_keys(settings.BETTER_AUTH_JWKS_URL).fetch_if_due()

@@ -3,7 +3,8 @@
 import json
 import time
 import unicodedata
-from collections.abc import Mapping
+from base64 import urlsafe_b64decode
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
@@ -79,17 +80,31 @@ def accepted_tokens() -> list[str]:
 
 
 def verify(token: bytes) -> Mapping[str, Any]:
-    """The claims of an accepted token. Raises `TokenRefused`, or `BetterAuthUnavailable` while there are no keys."""
+    """The claims of an accepted token.
+
+    Raises `TokenRefused`, or `BetterAuthUnavailable` if Better Auth may have a key for it that is not known yet.
+    """
     header = read_header(token)
-    try:
-        claims = verify_signature(token, header["alg"], verification_key(header))
-    except jwt.InvalidSignatureError as exc:
-        code = "key" if uses_published_key(header) else "secret"
-        raise TokenRefused(code, f"its {header['alg']} signature does not hold") from exc
-    except (jwt.InvalidTokenError, ValueError, RecursionError) as exc:
-        raise TokenRefused("malformed", f"its payload is refused: {str(exc)!a}") from exc
+    claims = verified_claims(token, header)
     validate_claims(claims, published=uses_published_key(header))
     return claims
+
+
+def verified_claims(token: bytes, header: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The claims, if one of the keys for the header verifies the signature."""
+    algorithm = header["alg"]
+    reason = ""
+    for key in verification_keys(header):
+        try:
+            return verify_signature(token, algorithm, key)
+        except jwt.InvalidSignatureError:
+            reason = f"its {algorithm} signature does not hold"
+        except (jwt.InvalidTokenError, ValueError, RecursionError) as exc:
+            raise TokenRefused("malformed", f"its payload is refused: {str(exc)!a}") from exc
+    if uses_published_key(header):
+        unknown = f"Better Auth publishes no {algorithm} key with the id {header['kid'][:80]!a}"
+        raise TokenRefused("key", reason or unknown)
+    raise TokenRefused("secret", reason)
 
 
 def read_header(token: bytes) -> Mapping[str, Any]:
@@ -108,7 +123,7 @@ def read_header(token: bytes) -> Mapping[str, Any]:
         raise TokenRefused("malformed", "it is padded")
     try:
         header = parse_header(token.partition(b".")[0])
-    except (jwt.InvalidTokenError, ValueError, RecursionError) as exc:
+    except (ValueError, RecursionError) as exc:
         raise TokenRefused("malformed", f"its header is refused: {str(exc)!a}") from exc
     check_algorithm(header.get("alg"))
     if "crit" in header:
@@ -141,33 +156,41 @@ def uses_published_key(header: Mapping[str, Any]) -> bool:
     return header["alg"] in KEY_TYPE_BY_ALGORITHM
 
 
+def json_object(data: bytes) -> Mapping[str, Any]:
+    """A JSON object in UTF-8. `json.loads` alone would also accept UTF-16, UTF-32 and a byte order mark.
+
+    It is read-only, because requests share it. Raises `ValueError` or `RecursionError`.
+    """
+    value = json.loads(data.decode())
+    if not isinstance(value, dict):
+        raise ValueError("it is not an object")
+    return MappingProxyType(value)
+
+
 @lru_cache(maxsize=64)
 def parse_header(segment: bytes) -> Mapping[str, Any]:
     """The header in the first segment of a token. It is cached, because most tokens have the same header."""
-    return MappingProxyType(jwt.get_unverified_header(segment + b".."))
+    header = json_object(urlsafe_b64decode(segment + b"=="))
+    if not isinstance(header.get("kid", ""), str):
+        raise ValueError("its kid is not a string")
+    return header
 
 
-def verification_key(header: Mapping[str, Any]) -> str | jwt.PyJWK:
-    """The key that verifies the token. Raises `TokenRefused` if Better Auth publishes no such key."""
-    if not uses_published_key(header):
-        return str(settings.BETTER_AUTH_SECRET)
-    key = published_keys(settings.BETTER_AUTH_JWKS_URL).get_key(header["kid"], header["alg"])
-    if not key:
-        raise TokenRefused("key", f"Better Auth publishes no {header['alg']} key with the id {header['kid'][:80]!a}")
-    return key
+def verification_keys(header: Mapping[str, Any]) -> Iterable[str | jwt.PyJWK]:
+    """The keys that may verify the token. The later ones may have to be fetched."""
+    if uses_published_key(header):
+        return published_keys(settings.BETTER_AUTH_JWKS_URL).candidates(header["kid"], header["alg"])
+    return [str(settings.BETTER_AUTH_SECRET)]
 
 
 # A client sends the same token with every request until it expires. Exceptions are not cached.
 @lru_cache(maxsize=1024)
 def verify_signature(token: bytes, algorithm: str, key: str | jwt.PyJWK) -> Mapping[str, Any]:
-    """The claims of a token that the key has signed. They are read-only, because requests share them.
+    """The claims of a token that the key has signed.
 
-    Raises `jwt.InvalidTokenError` or `ValueError`.
+    Raises `jwt.InvalidTokenError`, `ValueError` or `RecursionError`.
     """
-    claims = json.loads(jws.decode(token, key, algorithms=[algorithm]))
-    if not isinstance(claims, dict):
-        raise jwt.DecodeError("the claims are not an object")
-    return MappingProxyType(claims)
+    return json_object(jws.decode(token, key, algorithms=[algorithm]))
 
 
 def validate_claims(claims: Mapping[str, Any], *, published: bool) -> None:

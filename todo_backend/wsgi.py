@@ -22,9 +22,10 @@ def load_application() -> Any:
         print(f"Configuration error: {exc}", file=sys.stderr)
         # gunicorn ends when a worker exits with 3 (WORKER_BOOT_ERROR). After any other status it replaces the worker.
         sys.exit(3)
-    from todo_backend.startup import log_configuration  # It needs the app registry.
+    from todo_backend import startup  # It needs the app registry.
 
-    log_configuration()
+    startup.fetch_published_keys()
+    startup.log_configuration()
     return loaded
 
 

@@ -56,6 +56,8 @@ REGISTERED = [
     *("none", "HS384", "HS512", "RS384", "RS512", "PS384", "PS512", "ES384", "ES256K", "Ed25519", "Ed448"),
     *("ML-DSA-44", "ML-DSA-65", "ML-DSA-87"),
 ]
+# Encodings that Python's JSON parser recognizes in bytes (RFC 7515, section 5.2, allows none of them).
+OTHER_ENCODINGS = ["utf-8-sig", *(f"utf-{bits}{order}" for bits in (16, 32) for order in ("", "-le", "-be"))]
 REFUSED = {
     # Not a JWT at all
     "session token": ("KOGJWRsyXPQEYxPzaZAekKcFJsiHcOx7", NOT_A_JWT),
@@ -123,6 +125,8 @@ REFUSED = {
     "payload not JSON": (sign(b"{sub: ada}"), INVALID),
     "payload empty": (sign(b""), INVALID),
     "payload not UTF-8": (sign(b'{"sub":"\xff"}'), INVALID),
+    **{f"payload in {code}": (sign(json.dumps(claims()).encode(code)), INVALID) for code in OTHER_ENCODINGS},
+    **{f"header in {code}": (sign(claims(), HEADER_JSON.decode().encode(code)), INVALID) for code in OTHER_ENCODINGS},
     "payload an array": (sign([claims()]), INVALID),
     "payload a string": (sign("ada"), INVALID),
     "payload null": (sign(None), INVALID),

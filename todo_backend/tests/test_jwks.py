@@ -2,18 +2,24 @@ import base64
 import json
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from django.test import Client
 
 from testing.key_server import KeyServer, SigningKey, key_server
+from testing.processes import manage
+from testing.processes import server as run_server
+from testing.servers import wait_until
 from testing.timing import timed
 from testing.tokens import base64url, claims, sign
-from todo_backend import jwks
+from todo_backend import jwks, startup
 
 pytestmark = pytest.mark.django_db
 
@@ -60,28 +66,33 @@ def get(token: str) -> Any:
 
 
 def wait_for_fetches(server: KeyServer, count: int) -> None:
-    """Waits until there were that many fetches and no other is running."""
+    """Waits until there were that many fetches and the latest has ended."""
     deadline = time.monotonic() + LONG
     keys = jwks.published_keys(server.url)
-    while (len(server.requests) < count or keys.current_fetch()) and time.monotonic() < deadline:
+    while len(server.requests) < count or is_fetching(keys):
+        assert time.monotonic() < deadline, f"fewer than {count} fetches have ended"
         time.sleep(0.005)
     assert len(server.requests) == count
 
 
+def is_fetching(keys: jwks.PublishedKeys) -> bool:
+    return keys.latest_fetch is not None and keys.latest_fetch.is_alive()
+
+
 @pytest.fixture
-def short_timeout(monkeypatch: pytest.MonkeyPatch) -> float:
-    """A timeout of half a second in place of three, for a request and for a fetch."""
-    assert jwks.FETCH_TIMEOUT == 3
-    monkeypatch.setattr(jwks, "FETCH_TIMEOUT", 0.5)
+def short_wait(monkeypatch: pytest.MonkeyPatch) -> float:
+    """Lets requests wait for half a second in place of three."""
+    assert jwks.WAIT_TIMEOUT == 3
+    monkeypatch.setattr(jwks, "WAIT_TIMEOUT", 0.5)
     return 0.5
 
 
-def assert_given_up(server: KeyServer) -> None:
-    """Asserts that the fetch ended, though nobody waited for it."""
-    fetch = jwks.published_keys(server.url).latest_fetch
-    assert fetch is not None
-    fetch.join(LONG)
-    assert not fetch.is_alive()
+@pytest.fixture
+def short_fetch(short_wait: float, monkeypatch: pytest.MonkeyPatch) -> float:
+    """Gives up a fetch after half a second, too, in place of ten."""
+    assert jwks.FETCH_TIMEOUT == 10
+    monkeypatch.setattr(jwks, "FETCH_TIMEOUT", 0.5)
+    return 0.5
 
 
 # Tokens
@@ -232,13 +243,23 @@ def test_addresses_in_a_token_are_not_followed(server: KeyServer, settings: Any)
         assert attacker.requests == []
 
 
+def test_a_proxy_in_the_environment_decides_no_keys(server: KeyServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = SigningKey("EdDSA", "own")
+    with key_server(own) as attacker:
+        monkeypatch.setenv("http_proxy", attacker.url)
+        assert get(own.sign(claims())).status_code == 401
+        assert get(EDDSA.sign(claims())).status_code == 200
+        assert attacker.requests == []
+
+
 # Keys
 
 
-def test_the_fetch_names_this_project(server: KeyServer) -> None:
+def test_the_fetch_asks_for_json_and_names_this_project(server: KeyServer) -> None:
     get(EDDSA.sign(claims()))
     [request] = server.requests
-    assert (request["path"], request["User-Agent"]) == ("/api/auth/jwks", "todo_backend")
+    assert request["path"] == "/api/auth/jwks"
+    assert (request["Accept"], request["User-Agent"]) == ("application/json", "todo_backend")
 
 
 def publish_jwks(server: KeyServer, *keys: Any) -> None:
@@ -284,7 +305,129 @@ def test_a_key_without_an_algorithm_is_for_each_algorithm_of_its_type(algorithm:
     assert get(key.sign(claims())).status_code == 200
 
 
+def test_a_key_for_encryption_or_without_an_id_is_named_in_the_log_once(
+    server: KeyServer, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    encryption = {**EDDSA.jwk, "kid": "a\x1b\r\nb", "use": "enc"}
+    publish_jwks(server, encryption, {"kty": "OKP"}, "x", {**EDDSA.jwk, "alg": "none"}, KEYS["ES256"].jwk)
+    for _ in range(3):
+        get(EDDSA.sign(claims()))
+        clock.now += 10
+    assert len(server.requests) == 3
+    [record] = [record for record in caplog.records if record.name == "todo_backend.jwks"]
+    assert record.getMessage() == (
+        r"Better Auth publishes keys that are not used: a\x1b\r\nb: it is not for signatures; a key: it has no id;"
+        " a key: it has no id; key-EdDSA: its type or its algorithm is not accepted"
+    )
+    publish_jwks(server, encryption, KEYS["ES256"].jwk)
+    get(EDDSA.sign(claims()))
+    assert caplog.text.count("keys that are not used") == 2
+
+
+# PyJWT warns when it signs with such a key.
+@pytest.mark.filterwarnings("ignore::jwt.warnings.InsecureKeyLengthWarning")
+@pytest.mark.parametrize("algorithm", ["RS256", "PS256"])
+@pytest.mark.parametrize(("bits", "status"), [(1024, 401), (2047, 401), (2048, 200)])
+def test_rsa_keys_have_at_least_2048_bits(
+    bits: int, status: int, algorithm: str, server: KeyServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    key = SigningKey(algorithm, "rsa", bits)
+    server.publish(key, EDDSA)
+    assert get(key.sign(claims())).status_code == status
+    assert get(EDDSA.sign(claims())).status_code == 200
+    assert (f"rsa: it has {bits} bits, and RSA needs 2048" in caplog.text) == (status == 401)
+
+
+# The encodings of the eight points of small order (y, and in the last bit the sign of x).
+SMALL_ORDER = [
+    "01" + "00" * 31,
+    "ec" + "ff" * 30 + "7f",
+    "00" * 32,
+    "00" * 31 + "80",
+    "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+    "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc85",
+    "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+    "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac03fa",
+]
+# Other encodings of the same points: with the sign of a zero, or with the prime, or more, as y.
+NOT_CANONICAL = [
+    "01" + "00" * 30 + "80",
+    *(
+        first + "ff" * 30 + last
+        for first, last in [("ec", "ff"), ("ed", "7f"), ("ed", "ff"), ("ee", "7f"), ("ee", "ff")]
+    ),
+]
+
+
+def forged(public: bytes) -> str:
+    """A token that verifies under a key of small order, made without a private key: S is 0, and R is such a point."""
+    key = Ed25519PublicKey.from_public_bytes(public)
+    for number in range(1000):
+        message = ".".join(
+            base64url(json.dumps(part).encode()) for part in ({"alg": "EdDSA", "kid": "small"}, claims(jti=number))
+        )
+        for r in SMALL_ORDER:
+            signature = bytes.fromhex(r) + bytes(32)
+            with suppress(InvalidSignature):
+                key.verify(signature, message.encode())
+                return f"{message}.{base64url(signature)}"
+    raise AssertionError("no token could be forged")
+
+
+@pytest.mark.parametrize("point", SMALL_ORDER)
+def test_an_ed25519_point_of_small_order_is_no_key(
+    point: str, server: KeyServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    public = bytes.fromhex(point)
+    publish_jwks(server, {"kty": "OKP", "crv": "Ed25519", "x": base64url(public), "kid": "small"}, EDDSA.jwk)
+    assert get(forged(public)).status_code == 401
+    assert get(EDDSA.sign(claims())).status_code == 200
+    assert "small: its point has a small order" in caplog.text
+
+
+@pytest.mark.parametrize("point", NOT_CANONICAL)
+def test_an_ed25519_point_that_is_not_in_its_canonical_encoding_is_no_key(
+    point: str, server: KeyServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    jwk = {"kty": "OKP", "crv": "Ed25519", "x": base64url(bytes.fromhex(point)), "kid": "small"}
+    publish_jwks(server, jwk, EDDSA.jwk)
+    assert get(EDDSA.sign(claims())).status_code == 200
+    assert "small: its point has a small order, or is not in its canonical encoding" in caplog.text
+
+
+@pytest.mark.filterwarnings("ignore::jwt.warnings.InsecureKeyLengthWarning")
+def test_a_set_with_no_other_keys_is_a_failure(server: KeyServer, caplog: pytest.LogCaptureFixture) -> None:
+    key = SigningKey("RS256", "rsa", 1024)
+    server.publish(key)
+    assert get(key.sign(claims())).status_code == 503
+    assert "there is no public signature key in the answer" in caplog.text
+
+
 # Fetching
+
+
+def test_the_first_fetch_starts_with_the_server(tmp_path: Path) -> None:
+    with key_server(EDDSA) as keys:
+        variables = {"BETTER_AUTH_URL": ORIGIN, "BETTER_AUTH_JWKS_URL": keys.url}
+        # An empty database: no request reaches it.
+        with keys.holding(), run_server(tmp_path / "log", DATABASE_URL=f"sqlite:///{tmp_path / 'db'}", **variables):
+            wait_until(lambda: keys.requests, "the server fetches the keys")
+        assert len(keys.requests) == 1
+
+
+def test_the_first_fetch_needs_an_address(server: KeyServer, settings: Any) -> None:
+    settings.BETTER_AUTH_URL = ""
+    startup.fetch_published_keys()
+    assert jwks.published_keys(server.url).latest_fetch is None
+    settings.BETTER_AUTH_URL = ORIGIN
+    startup.fetch_published_keys()
+    wait_for_fetches(server, 1)
+
+
+def test_commands_do_not_fetch(server: KeyServer) -> None:
+    result = manage("check", BETTER_AUTH_URL=ORIGIN, BETTER_AUTH_JWKS_URL=server.url)
+    assert result.returncode == 0
+    assert server.requests == []
 
 
 def test_keys_are_fetched_once(server: KeyServer) -> None:
@@ -301,20 +444,95 @@ def test_keys_are_fetched_again_in_the_background_after_300_seconds(server: KeyS
     clock.now += 1
     with server.holding():
         assert get(EDDSA.sign(claims())).status_code == 200
-        assert jwks.published_keys(server.url).current_fetch()
+        assert is_fetching(jwks.published_keys(server.url))
     wait_for_fetches(server, 2)
     assert get(EDDSA.sign(claims())).status_code == 200
     assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize("age", [301, 3599])
+def test_with_keys_under_an_hour_old_no_request_waits(
+    age: int, server: KeyServer, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jwks, "WAIT_TIMEOUT", 60)
+    # The token has expired, so the other thread does not need the database, which it could not share.
+    token = EDDSA.sign(claims(exp=1))
+    assert get(token).json() == {"detail": "Token has expired."}
+    clock.now += age
+    with ThreadPoolExecutor(1) as pool, server.holding():
+        answers = pool.submit(lambda: [get(token).json() for _ in range(20)])
+        assert answers.result(30) == [{"detail": "Token has expired."}] * 20
+        assert is_fetching(jwks.published_keys(server.url))
+    wait_for_fetches(server, 2)
 
 
 def test_a_key_that_is_no_longer_published_is_no_longer_accepted(server: KeyServer, clock: Clock) -> None:
     sent = EDDSA.sign(claims())
     assert get(sent).status_code == 200
     server.publish(KEYS["ES256"])
-    clock.now += 301
+    clock.now += 3599
     assert get(sent).status_code == 200
     wait_for_fetches(server, 2)
     assert get(sent).status_code == 401
+
+
+def test_keys_an_hour_old_are_used_only_after_a_fetch(server: KeyServer, clock: Clock) -> None:
+    sent = EDDSA.sign(claims())
+    assert get(sent).status_code == 200
+    server.publish(KEYS["ES256"])
+    clock.now += 3600
+    assert get(sent).status_code == 401
+    assert len(server.requests) == 2
+
+
+def test_a_fetch_that_failed_before_the_keys_were_an_hour_old_does_not_count(server: KeyServer, clock: Clock) -> None:
+    sent = EDDSA.sign(claims())
+    assert get(sent).status_code == 200
+    server.status = 500
+    clock.now += 3000
+    assert get(sent).status_code == 200
+    wait_for_fetches(server, 2)
+    server.status = 200
+    server.publish(KEYS["ES256"])
+    clock.now += 600
+    assert get(sent).status_code == 401
+
+
+def test_if_that_fetch_fails_old_keys_are_used_and_fetched_in_the_background(server: KeyServer, clock: Clock) -> None:
+    sent = EDDSA.sign(claims())
+    assert get(sent).status_code == 200
+    server.status = 500
+    clock.now += 3600
+    assert get(sent).status_code == 200
+    wait_for_fetches(server, 2)
+    clock.now += 10
+    with server.holding():
+        assert get(sent).status_code == 200
+        assert is_fetching(jwks.published_keys(server.url))
+    wait_for_fetches(server, 3)
+    server.status = 200
+    server.publish(KEYS["ES256"])
+    # An hour later, that failure is as old as the keys were.
+    clock.now += 3590
+    assert get(sent).status_code == 401
+    assert len(server.requests) == 4
+
+
+def test_if_that_fetch_does_not_end_in_time_old_keys_are_used(
+    server: KeyServer, clock: Clock, short_wait: float
+) -> None:
+    sent = EDDSA.sign(claims())
+    assert get(sent).status_code == 200
+    clock.now += 3600
+    with server.holding():
+        response, seconds = timed(lambda: get(sent))
+        assert response.status_code == 200
+        assert short_wait - 0.1 < seconds < LONG
+        clock.now += short_wait
+        response, seconds = timed(lambda: get(sent))
+        assert response.status_code == 200
+        assert seconds < short_wait
+    wait_for_fetches(server, 2)
 
 
 FAILURES: dict[str, dict[str, Any]] = {
@@ -350,8 +568,8 @@ def test_while_there_are_no_keys_the_answer_is_503(
         assert response.json() == {"detail": "Better Auth cannot be reached for the keys that verify the token."}
         assert 1 <= int(response["Retry-After"]) <= 10
     assert len(server.requests) == 1
-    assert caplog.text.count("keys cannot be fetched") == 1
-    assert caplog.text.count("The token cannot be verified") == 3
+    assert caplog.text.count("keys cannot be fetched from") == 1
+    assert caplog.text.count("refused: Better Auth's keys cannot be fetched") == 3
     server.status, server.headers, server.body = 200, {}, good
     clock.now += 9
     assert get(EDDSA.sign(claims())).status_code == 503
@@ -389,61 +607,92 @@ def test_without_a_key_server_hs256_is_still_accepted(server: KeyServer, setting
     assert get(sign(claims())).status_code == 200
 
 
-def test_only_one_request_waits_during_an_outage(server: KeyServer, short_timeout: float) -> None:
+def test_only_one_request_waits_during_an_outage(server: KeyServer, short_fetch: float) -> None:
     with server.holding():
         response, seconds = timed(lambda: get(EDDSA.sign(claims())))
-        assert response.status_code == 503
-        assert short_timeout - 0.1 < seconds
-        count = round(LONG / short_timeout)
+        assert (response.status_code, response["Retry-After"]) == (503, "1")
+        assert short_fetch - 0.1 < seconds
+        count = round(LONG / short_fetch)
         responses, seconds = timed(lambda: [get(EDDSA.sign(claims())) for _ in range(count)])
         assert [response.status_code for response in responses] == [503] * count
-        assert seconds < count * short_timeout
+        assert seconds < count * short_fetch
         assert len(server.requests) == 1
-        assert_given_up(server)
 
 
-def test_a_slow_answer_is_given_up(server: KeyServer, short_timeout: float) -> None:
-    server.drip = 0.1
+def test_an_answer_that_comes_after_the_waiting_is_used(server: KeyServer, short_wait: float) -> None:
+    with server.holding():
+        response = get(EDDSA.sign(claims()))
+        assert (response.status_code, response["Retry-After"]) == (503, "1")
+    wait_for_fetches(server, 1)
+    assert get(EDDSA.sign(claims())).status_code == 200
+    assert len(server.requests) == 1
+
+
+def test_one_fetch_runs_at_a_time(server: KeyServer, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jwks, "FETCH_TIMEOUT", 60)
+    assert get(EDDSA.sign(claims())).status_code == 200
+    clock.now += 301
+    with server.holding():
+        for _ in range(3):
+            assert get(EDDSA.sign(claims())).status_code == 200
+            clock.now += 10
+        assert get(EDDSA.sign(claims(), kid="unknown")).status_code == 503
+    wait_for_fetches(server, 2)
+
+
+@pytest.mark.parametrize(("fault", "value"), [("drip_headers", 0.1), ("drip", 0.1), ("delay", 2.0)])
+def test_a_fetch_is_given_up_and_leaves_no_thread_and_no_connection(
+    fault: str, value: float, server: KeyServer, short_fetch: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    setattr(server, fault, value)
+    server.headers = {"X-Padding": "x" * 100}
     response, seconds = timed(lambda: get(EDDSA.sign(claims())))
     assert response.status_code == 503
-    assert short_timeout - 0.1 < seconds < LONG < len(server.body) * server.drip
+    assert short_fetch - 0.1 < seconds < LONG
     wait_for_fetches(server, 1)
-    assert_given_up(server)
+    assert "keys cannot be fetched" in caplog.text
+    deadline = time.monotonic() + LONG
+    while server.open_connections and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert time.monotonic() < deadline
 
 
-def test_a_late_answer_does_not_replace_newer_keys(server: KeyServer, clock: Clock) -> None:
-    keys = jwks.published_keys(server.url)
-    server.delay = 0.5
-    keys.refresh()
-    given_up = keys.latest_fetch
-    assert given_up is not None
-    while not server.requests:
-        time.sleep(0.005)
-    server.publish(KEYS["ES256"])
-    server.delay = 0
-    clock.now += 10
-    assert get(KEYS["ES256"].sign(claims())).status_code == 200
-    given_up.join(LONG)
-    assert get(KEYS["ES256"].sign(claims())).status_code == 200
-    assert get(EDDSA.sign(claims())).status_code == 401
-
-
-def test_an_unknown_kid_waits_for_one_fetch_in_ten_seconds(
-    server: KeyServer, short_timeout: float, monkeypatch: pytest.MonkeyPatch
+def test_an_answer_without_a_pause_is_given_up(
+    server: KeyServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert get(EDDSA.sign(claims())).status_code == 200
-    keys = jwks.published_keys(server.url)
-    with server.holding():
-        keys.stale_at = keys.next_fetch = 0
-        assert get(EDDSA.sign(claims())).status_code == 200
-        # Answered, although no fetch ends.
-        assert get(EDDSA.sign(claims(), kid="unknown")).status_code == 401
-        assert len(server.requests) == 2
-        monkeypatch.setattr(jwks, "FETCH_TIMEOUT", 60)
-        keys.next_fetch = 0
-        assert get(EDDSA.sign(claims())).status_code == 200
-        with ThreadPoolExecutor(1) as pool:
-            assert pool.submit(get, EDDSA.sign(claims(), kid="unknown")).result(30).status_code == 401
+    monkeypatch.setattr(jwks, "FETCH_TIMEOUT", 0)
+    assert get(EDDSA.sign(claims())).status_code == 503
+    assert "cannot be fetched" in caplog.text
+    assert "the answer takes too long" in caplog.text
+
+
+@pytest.mark.parametrize(("threads", "waiting"), [(1, 1), (7, 1), (8, 2), (16, 4)])
+def test_a_quarter_of_the_threads_may_wait(
+    threads: int,
+    waiting: int,
+    server: KeyServer,
+    settings: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    settings.SERVER = settings.SERVER._replace(threads=threads)
+    monkeypatch.setattr(jwks, "WAIT_TIMEOUT", 2 * LONG)
+    # The token has expired, so no thread needs the database, which they could not share.
+    token = EDDSA.sign(claims(exp=1))
+    with ThreadPoolExecutor(waiting + 1) as pool:
+        with server.holding():
+            requests = [pool.submit(get, token) for _ in range(waiting + 1)]
+            refused = next(as_completed(requests, timeout=LONG))
+            assert refused.result().status_code == 503
+            assert refused.result().json() == {"detail": "Better Auth's keys are being fetched; try again."}
+            assert refused.result()["Retry-After"] == "1"
+            assert not any(request.done() for request in requests if request is not refused)
+        answers = [request.result() for request in requests if request is not refused]
+    assert [answer.json() for answer in answers] == [{"detail": "Token has expired."}] * waiting
+    assert "refused: too many requests wait for Better Auth's keys already" in caplog.text
+    assert len(server.requests) == 1
+    # The places are free again.
+    assert get(token).status_code == 401
 
 
 def test_a_token_that_names_no_key_causes_no_fetch(server: KeyServer) -> None:
@@ -452,95 +701,129 @@ def test_a_token_that_names_no_key_causes_no_fetch(server: KeyServer) -> None:
     assert server.requests == []
 
 
-def test_a_new_key_is_accepted_immediately_and_the_old_one_while_it_is_published(server: KeyServer) -> None:
+def test_a_new_key_is_accepted_immediately_and_the_old_one_while_it_is_published(
+    server: KeyServer, clock: Clock
+) -> None:
     assert get(EDDSA.sign(claims())).status_code == 200
     new = SigningKey("EdDSA", "new")
     server.publish(EDDSA, new)
+    clock.now += 10
     assert get(new.sign(claims())).status_code == 200
     assert get(EDDSA.sign(claims())).status_code == 200
-    # That was a fetch for an unknown key. There is no other one within ten seconds.
-    assert get(EDDSA.sign(claims(), kid="unknown")).status_code == 401
     assert len(server.requests) == 2
 
 
-def test_for_ten_seconds_after_a_fetch_an_unknown_kid_is_401(server: KeyServer, clock: Clock) -> None:
+ANOTHER = {
+    "an unknown kid": SigningKey("EdDSA", "new"),
+    "another key under a known kid": SigningKey("EdDSA", EDDSA.kid),
+    "another algorithm under a known kid": SigningKey("ES256", EDDSA.kid),
+}
+
+
+@pytest.mark.parametrize("another", ANOTHER.values(), ids=ANOTHER.keys())
+def test_for_ten_seconds_after_a_fetch_another_key_is_401(another: SigningKey, server: KeyServer, clock: Clock) -> None:
     assert get(EDDSA.sign(claims())).status_code == 200
-    assert get(EDDSA.sign(claims(), kid="unknown")).status_code == 401
-    assert len(server.requests) == 2
-    new = SigningKey("EdDSA", "new")
-    server.publish(new)
+    server.publish(another)
     clock.now += 9
-    assert get(new.sign(claims())).json() == {"detail": INVALID}
-    assert len(server.requests) == 2
+    response = get(another.sign(claims()))
+    assert (response.status_code, response.json()) == (401, {"detail": INVALID})
+    assert len(server.requests) == 1
     clock.now += 1
-    assert get(new.sign(claims())).status_code == 200
+    assert get(another.sign(claims())).status_code == 200
+    assert get(EDDSA.sign(claims())).status_code == 401
+    assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize("another", ANOTHER.values(), ids=ANOTHER.keys())
+def test_another_key_is_401_only_after_a_fetch_that_succeeded(
+    another: SigningKey, server: KeyServer, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert get(EDDSA.sign(claims())).status_code == 200
+    server.status = 500
+    for seconds in (10, 9):
+        clock.now += seconds
+        response = get(another.sign(claims()))
+        assert response.status_code == 503
+        assert response.json() == {"detail": "Better Auth cannot be reached for the keys that verify the token."}
+        assert 1 <= int(response["Retry-After"]) <= 10
+        assert get(EDDSA.sign(claims())).status_code == 200
+    assert len(server.requests) == 2
+    assert caplog.text.count("refused: Better Auth's keys cannot be fetched") == 2
+    server.status = 200
+    clock.now += 1
+    assert get(another.sign(claims())).status_code == 401
     assert len(server.requests) == 3
 
 
 @pytest.mark.parametrize("warm", [True, False])
-def test_unknown_kids_from_many_threads_cause_one_fetch(warm: bool, server: KeyServer) -> None:
+def test_unknown_kids_from_many_threads_cause_one_fetch(warm: bool, server: KeyServer, clock: Clock) -> None:
     if warm:
         assert get(EDDSA.sign(claims())).status_code == 200
+        clock.now += 10
     tokens = [EDDSA.sign(claims(), kid=f"unknown-{number}") for number in range(100)]
-    with ThreadPoolExecutor(8) as pool:
+    # As many threads as may wait.
+    with ThreadPoolExecutor(4) as pool:
         assert {response.status_code for response in pool.map(get, tokens)} == {401}
     assert len(server.requests) == (2 if warm else 1)
 
 
 @pytest.mark.parametrize("_round", range(10))
-def test_known_and_unknown_kids_together_cause_at_most_one_fetch_each(_round: int, server: KeyServer) -> None:
+def test_known_and_unknown_kids_together_cause_one_fetch(_round: int, server: KeyServer) -> None:
     server.delay = 0.02
     # These tokens have expired, so no thread needs the database, which they could not share.
     tokens = [EDDSA.sign(claims(exp=1), kid=kid) for kid in ["key-EdDSA", "unknown"] * 8]
-    with ThreadPoolExecutor(16) as pool:
+    with ThreadPoolExecutor(4) as pool:
         assert {response.status_code for response in pool.map(get, tokens)} == {401}
-    wait_for_fetches(server, len(server.requests))
-    assert len(server.requests) <= 2
+    assert len(server.requests) == 1
 
 
-def test_concurrent_requests_with_a_new_key_cause_one_fetch(server: KeyServer) -> None:
+def test_concurrent_requests_with_a_new_key_cause_one_fetch(server: KeyServer, clock: Clock) -> None:
     assert get(EDDSA.sign(claims(), kid="key-EdDSA")).status_code == 200
     new = SigningKey("ES256", "new")
     server.publish(EDDSA, new)
     server.delay = 0.3
-    with ThreadPoolExecutor(8) as pool:
+    clock.now += 10
+    with ThreadPoolExecutor(4) as pool:
         # The token has expired, so no thread needs the database, which they could not share.
-        responses = list(pool.map(get, [new.sign(claims(exp=1))] * 8))
-    assert [response.json() for response in responses] == [{"detail": "Token has expired."}] * 8
+        responses = list(pool.map(get, [new.sign(claims(exp=1))] * 4))
+    assert [response.json() for response in responses] == [{"detail": "Token has expired."}] * 4
     assert len(server.requests) == 2
 
 
-def test_a_key_that_arrived_while_a_request_waited_for_the_lock_is_not_fetched_again(
-    server: KeyServer, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("trusted", "status"), [(True, 200), (False, 503)])
+def test_https_needs_a_certificate_that_is_trusted(
+    trusted: bool, status: int, server: KeyServer, settings: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert get(EDDSA.sign(claims())).status_code == 200
-    keys = jwks.published_keys(server.url)
-    arrived, keys.keys = keys.keys, {}
-
-    @contextmanager
-    def lock() -> Iterator[None]:
-        keys.keys = arrived
-        yield
-
-    monkeypatch.setattr(keys, "lock", lock())
-    assert get(EDDSA.sign(claims())).status_code == 200
-    assert len(server.requests) == 1
-
-
-def test_with_cached_keys_no_request_waits(server: KeyServer, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jwks, "FETCH_TIMEOUT", 60)
-    # The token has expired, so the other thread does not need the database, which it could not share.
-    token = EDDSA.sign(claims(exp=1))
-    assert get(token).json() == {"detail": "Token has expired."}
-    clock.now += 301
-    with ThreadPoolExecutor(1) as pool, server.holding():
-        answers = pool.submit(lambda: [get(token).json() for _ in range(20)])
-        assert answers.result(30) == [{"detail": "Token has expired."}] * 20
-        assert jwks.published_keys(server.url).current_fetch()
-    wait_for_fetches(server, 2)
+    chain = server.use_tls(tmp_path)
+    settings.BETTER_AUTH_JWKS_URL = server.url
+    if trusted:
+        monkeypatch.setenv("SSL_CERT_FILE", str(chain))
+    assert get(EDDSA.sign(claims())).status_code == status
 
 
 # The log
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"status": "\x1b[31m\r"},
+        {"status": 500, "reason": "\x1b[31m"},
+        {"status": "x" * 60_000},
+    ],
+)
+def test_a_key_server_writes_no_control_characters_and_no_long_line_to_the_log(
+    change: dict[str, Any], server: KeyServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name, value in change.items():
+        setattr(server, name, value)
+    assert get(EDDSA.sign(claims())).status_code == 503
+    [record] = [record for record in caplog.records if record.name == "todo_backend.jwks"]
+    message = record.getMessage()
+    assert message.startswith(f"Better Auth's keys cannot be fetched from {server.url}: ")
+    assert message.isascii()
+    assert message.isprintable()
+    assert len(message) < 700
 
 
 @pytest.mark.parametrize(

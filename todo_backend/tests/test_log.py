@@ -124,7 +124,6 @@ def test_every_line_of_a_request_has_its_id(ada: UserClient, log: Log, settings:
     lines = [line.partition(": ") for line in log() if re.match("[A-Z]+ todo_backend", line)]
     assert [line[0] for line in lines] == [
         "WARNING todo_backend.jwks unknown",
-        "WARNING todo_backend.authentication unknown",
         "ERROR todo_backend.log unknown",
         "INFO todo_backend.log refused",
         "ERROR todo_backend.exceptions failed",

@@ -9,7 +9,15 @@ from django.core.management.base import BaseCommand
 
 from todo_backend.exceptions import BetterAuthUnavailable
 from todo_backend.jwks import KEY_TYPE_BY_ALGORITHM, published_keys
-from todo_backend.tokens import SETTING_BY_ALGORITHM, TokenRefused, accepted_tokens, is_numeric_date, verify
+from todo_backend.tokens import (
+    SETTING_BY_ALGORITHM,
+    TokenRefused,
+    accepted_tokens,
+    is_numeric_date,
+    read_header,
+    uses_published_key,
+    verify,
+)
 
 # The advice for each `TokenRefused.code`.
 REMEDIES = {
@@ -71,6 +79,8 @@ def explain(token: bytes) -> Iterator[tuple[str, str]]:
         yield "To change", f"start Better Auth, or correct {settings.BETTER_AUTH_JWKS_URL}"
     else:
         yield "Verdict", f"accepted: the user is {claims['sub']!a}"
+        if uses_published_key(read_header(token)):
+            yield "The server", "may know older keys, because it caches them; this command has just fetched them"
     yield "This API", f"accepts {'; '.join(accepted_tokens())}"
 
 
@@ -81,7 +91,7 @@ def explain_header(header: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "Key", shown(header.get("kid"))
         return
     try:
-        found = published_keys(settings.BETTER_AUTH_JWKS_URL).get_key(header["kid"], header["alg"])
+        found = next(published_keys(settings.BETTER_AUTH_JWKS_URL).candidates(header["kid"], header["alg"]), None)
     except BetterAuthUnavailable:
         found = None
     yield (
