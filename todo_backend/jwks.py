@@ -24,9 +24,11 @@ from .exceptions import BetterAuthUnavailable
 
 logger = logging.getLogger(__name__)
 
-# The key type and the curve that each algorithm needs (RFC 7518, section 6; RFC 8037).
+# The key type and the curve that each algorithm needs (RFC 7518, section 6; RFC 8037). Ed25519 is another name of EdDSA
+# with that curve (RFC 9864).
 KEY_TYPE_BY_ALGORITHM = {
     "EdDSA": ("OKP", "Ed25519"),
+    "Ed25519": ("OKP", "Ed25519"),
     "ES256": ("EC", "P-256"),
     "ES512": ("EC", "P-521"),
     "RS256": ("RSA", None),
@@ -244,9 +246,11 @@ def signature_keys(jwk: Any) -> Keys:
     if jwk.get("use", "sig") != "sig" or not isinstance(operations, list) or "verify" not in operations:
         raise ValueError("it is not for signatures")
     keys = {
-        (jwk["kid"], algorithm): jwt.PyJWK(jwk, algorithm)
+        (jwk["kid"], algorithm): jwt.PyJWK(jwk, "EdDSA" if algorithm == "Ed25519" else algorithm)
         for algorithm, key_type in KEY_TYPE_BY_ALGORITHM.items()
-        if (jwk.get("kty"), jwk.get("crv")) == key_type and jwk.get("alg", algorithm) == algorithm
+        if (jwk.get("kty"), jwk.get("crv")) == key_type
+        # A key for either name is for both.
+        and (jwk.get("alg", algorithm) == algorithm or {jwk["alg"], algorithm} == {"EdDSA", "Ed25519"})
     }
     if not keys:
         raise ValueError("its type or its algorithm is not accepted")

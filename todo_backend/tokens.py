@@ -11,7 +11,7 @@ from typing import Any
 
 import jwt
 from django.conf import settings
-from jwt.algorithms import HMACAlgorithm
+from jwt.algorithms import HMACAlgorithm, OKPAlgorithm
 from rest_framework.exceptions import AuthenticationFailed
 
 from .jwks import KEY_TYPE_BY_ALGORITHM, published_keys
@@ -23,15 +23,15 @@ MAX_NUMERIC_DATE = 253402300799
 # Seconds by which a token may be ahead of this server's clock.
 NBF_LEEWAY = 10
 MAX_SUBJECT_LENGTH = 255
-# The accepted values of `typ`. Better Auth signs its session cookie cache with the same key and another `typ`
-# (RFC 8725, section 3.11).
-ACCEPTED_TYPES = ("JWT", "at+jwt")
+# The accepted values of `typ`, in lower case and without the prefix that RFC 7515, section 4.1.9, lets a sender omit.
+# Better Auth signs its session cookie cache with the same key and another `typ` (RFC 8725, section 3.11).
+ACCEPTED_TYPES = ("jwt", "at+jwt")
 
 # The setting that makes this API accept an algorithm.
 SETTING_BY_ALGORITHM = {"HS256": "BETTER_AUTH_SECRET", **dict.fromkeys(KEY_TYPE_BY_ALGORITHM, "BETTER_AUTH_URL")}
 # The other signature algorithms in IANA's registry (RFC 7518, section 7.1). No setting enables them.
 OTHER_ALGORITHMS = {
-    *("none", "HS384", "HS512", "RS384", "RS512", "PS384", "PS512", "ES384", "ES256K", "Ed25519", "Ed448"),
+    *("none", "HS384", "HS512", "RS384", "RS512", "PS384", "PS512", "ES384", "ES256K", "Ed448"),
     *("ML-DSA-44", "ML-DSA-65", "ML-DSA-87"),
 }
 
@@ -50,6 +50,7 @@ class CheckedSecretAlgorithm(HMACAlgorithm):
 jws = jwt.PyJWS()
 jws.unregister_algorithm("HS256")
 jws.register_algorithm("HS256", CheckedSecretAlgorithm(HMACAlgorithm.SHA256))
+jws.register_algorithm("Ed25519", OKPAlgorithm())
 
 INVALID = "Token is invalid."
 EXPIRED = "Token has expired."
@@ -128,11 +129,15 @@ def read_header(token: bytes) -> Mapping[str, Any]:
     check_algorithm(header.get("alg"))
     if "crit" in header:
         raise TokenRefused("critical", "it has critical extensions")
-    if uses_published_key(header) and header.get("typ", "JWT") not in ACCEPTED_TYPES:
-        raise TokenRefused("type", f"its typ is not {' or '.join(ACCEPTED_TYPES)}")
+    if uses_published_key(header) and not is_accepted_type(header.get("typ", "JWT")):
+        raise TokenRefused("type", "its typ is not JWT or at+jwt")
     if uses_published_key(header) and not header.get("kid"):
         raise TokenRefused("key", "it names no key")
     return header
+
+
+def is_accepted_type(typ: object) -> bool:
+    return isinstance(typ, str) and typ.lower().removeprefix("application/") in ACCEPTED_TYPES
 
 
 def check_algorithm(algorithm: object) -> None:
@@ -190,7 +195,9 @@ def verify_signature(token: bytes, algorithm: str, key: str | jwt.PyJWK) -> Mapp
 
     Raises `jwt.InvalidTokenError`, `ValueError` or `RecursionError`.
     """
-    return json_object(jws.decode(token, key, algorithms=[algorithm]))
+    # PyJWT would compare the algorithm with the name in the JWK, but Ed25519 and EdDSA are two names of one.
+    public_or_secret = key.key if isinstance(key, jwt.PyJWK) else key
+    return json_object(jws.decode(token, public_or_secret, algorithms=[algorithm]))
 
 
 def validate_claims(claims: Mapping[str, Any], *, published: bool) -> None:

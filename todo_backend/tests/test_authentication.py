@@ -53,7 +53,7 @@ def only_with_url(algorithm: str) -> str:
 HEADER_JSON = json.dumps(HEADER).encode()
 # Signature algorithms in IANA's registry that no setting accepts.
 REGISTERED = [
-    *("none", "HS384", "HS512", "RS384", "RS512", "PS384", "PS512", "ES384", "ES256K", "Ed25519", "Ed448"),
+    *("none", "HS384", "HS512", "RS384", "RS512", "PS384", "PS512", "ES384", "ES256K", "Ed448"),
     *("ML-DSA-44", "ML-DSA-65", "ML-DSA-87"),
 ]
 # Encodings that Python's JSON parser recognizes in bytes (RFC 7515, section 5.2, allows none of them).

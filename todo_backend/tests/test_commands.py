@@ -210,7 +210,7 @@ def test_explain_token_looks_up_the_key(settings: Any, explain: Explain) -> None
             "Expiry": datetime.fromtimestamp(expiry, UTC).isoformat(),
             "Verdict": "accepted: the user is 'ada'",
             "The server": "may know older keys, because it caches them; this command has just fetched them",
-            "This API": f"accepts EdDSA, ES256, ES512, RS256, PS256 under the keys at {server.url}",
+            "This API": f"accepts EdDSA, Ed25519, ES256, ES512, RS256, PS256 under the keys at {server.url}",
         }
         settings.BETTER_AUTH_SECRET = SECRET
         forged = explain(SigningKey("EdDSA", "known").sign(claims()))

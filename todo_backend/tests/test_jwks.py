@@ -156,10 +156,6 @@ REFUSED: dict[str, tuple[str, str]] = {
         sign(claims(), {"alg": "ES384", "kid": "key-ES256"}),
         "Token is signed with ES384, which is not accepted.",
     ),
-    "Ed25519 by its newer name": (
-        relabelled(EDDSA, "Ed25519", EDDSA.kid),
-        "Token is signed with Ed25519, which is not accepted.",
-    ),
     **{
         f"{key.algorithm} relabelled {algorithm} under {kid}": (relabelled(key, algorithm, kid), INVALID)
         for key in KEYS.values()
@@ -219,7 +215,18 @@ def test_both_kinds_of_tokens_are_accepted_side_by_side(server: KeyServer, setti
     assert get(sign(claims())).status_code == 200
 
 
-@pytest.mark.parametrize("typ", [..., "JWT", "at+jwt"])
+@pytest.mark.parametrize("name", ["EdDSA", "Ed25519"])
+@pytest.mark.parametrize("published_name", ["EdDSA", "Ed25519", ...])
+def test_a_key_under_either_name_of_ed25519_verifies_a_token_under_either(
+    name: str, published_name: Any, server: KeyServer
+) -> None:
+    jwk = {**EDDSA.jwk, "alg": published_name}
+    publish_jwks(server, {member: value for member, value in jwk.items() if value is not ...})
+    message = sign(claims(), {"alg": name, "kid": EDDSA.kid}).rpartition(".")[0]
+    assert get(f"{message}.{base64url(EDDSA.private.sign(message.encode()))}").status_code == 200
+
+
+@pytest.mark.parametrize("typ", [..., "JWT", "at+jwt", "jwt", "AT+JWT", "application/jwt", "Application/at+jwt"])
 def test_the_types_of_a_jwt_and_an_access_token_are_accepted(typ: Any, server: KeyServer) -> None:
     header = {} if typ is ... else {"typ": typ}
     assert get(EDDSA.sign(claims(), **header)).status_code == 200
