@@ -1,5 +1,6 @@
 import re
 import sys
+from contextlib import ExitStack
 from typing import Any
 
 import jsonschema
@@ -9,10 +10,11 @@ from django.test import Client
 
 from tasks.models import Task
 from tasks.serializers import TaskSerializer
-from testing.client import UserClient
+from testing.client import Response, UserClient
 from testing.failures import UNKNOWN, fail_with
 from testing.key_server import PUBLISHING
 from testing.tokens import claims, sign, token
+from todo_backend.bodies import places
 from todo_backend.openapi import SchemaGenerator
 
 
@@ -182,7 +184,16 @@ def ask_with(ada: UserClient, raw_token: str) -> Any:
 
 
 UNPUBLISHED = sign(claims(), {"alg": "EdDSA", "kid": "k"})
+
+
 # The requests that give each example of an error.
+def create_without_a_place(user: UserClient) -> Response:
+    with ExitStack() as stack:
+        for _ in range(places.per_user):
+            stack.enter_context(places.place(user.user_id))
+        return user("POST", "/api/tasks", {"title": "x"})
+
+
 PROVOKE: dict[tuple[str, str], Any] = {
     ("BadRequest", "host"): lambda ada: ada("GET", "/api/tasks", Host="evil.example"),
     ("BadRequest", "malformed"): lambda ada: ada("POST", "/api/tasks", raw=b"{title: 1}"),
@@ -197,6 +208,7 @@ PROVOKE: dict[tuple[str, str], Any] = {
     ("Unauthorized", "setting"): lambda ada: ask_with(ada, UNPUBLISHED),
     ("Unauthorized", "issuer"): lambda ada: ask_with(ada, token(iss="http://localhost:3001")),
     ("Unauthorized", "audience"): lambda ada: ask_with(ada, token(aud="http://localhost:3001")),
+    ("Unavailable", "bodies"): create_without_a_place,
     ("NotFound", "missing"): lambda ada: ada("GET", "/api/tasks/1"),
     ("LengthRequired", "chunked"): lambda ada: ada("POST", "/api/tasks", **{"Transfer-Encoding": "chunked"}),
     ("ContentTooLarge", "large"): lambda ada: ada("POST", "/api/tasks", raw=b"x" * 65537),

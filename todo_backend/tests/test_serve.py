@@ -4,6 +4,7 @@ import errno
 import os
 import re
 import socket
+import sqlite3
 import subprocess
 import time
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from testing.servers import get, wait_until
 
 LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} (?:INFO|WARNING) [\w.]+ \S+: .+")
 POST = "POST /api/tasks HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+BODY = b'{"title": "x"}'
 UNKNOWN = {"detail": "Not found."}
 
 
@@ -73,16 +75,18 @@ def test_each_thread_answers_one_request_at_a_time(threads: int, database_url: s
     command = serve_command(port=port, threads=threads)
     with (
         serving(command, port, tmp_path / "log", {"DATABASE_URL": database_url, "THREADS": "16"}) as address,
+        closing(sqlite3.connect(database_url.removeprefix("sqlite:///"), isolation_level=None)) as database,
         ExitStack() as stack,
     ):
-        slow = [stack.enter_context(connect(address)) for _ in range(threads)]
-        for client in slow:
+        # A thread that creates a task waits for this lock.
+        database.execute("BEGIN IMMEDIATE")
+        clients = [stack.enter_context(connect(address)) for _ in range(threads)]
+        for client in clients:
             assert get(port, "/healthz", timeout=10)[0] == 200
-            # A thread waits for the rest of this body.
-            client.sendall(f"{POST}Authorization: Bearer {TOKEN}\r\nContent-Length: 14\r\n\r\n".encode())
+            client.sendall(f"{POST}Authorization: Bearer {TOKEN}\r\nContent-Length: 14\r\n\r\n".encode() + BODY)
         wait_until(lambda: get(port, "/healthz", timeout=0.5)[0] == 0, "no thread is free")
-        for client in slow:
-            client.sendall(b'{"title": "x"}')
+        database.execute("ROLLBACK")
+        for client in clients:
             assert client.recv(65536).startswith(b"HTTP/1.1 201 ")
 
 
