@@ -98,7 +98,7 @@ BETTER_AUTH_AUDIENCE = better_auth.audience
 cors_origins = environment.cors_origins(env)
 CORS_ALLOW_ALL_ORIGINS = "*" in cors_origins
 CORS_ALLOWED_ORIGINS = [origin for origin in cors_origins if origin != "*"]
-CORS_ALLOW_CREDENTIALS = True
+CORS_ALLOW_CREDENTIALS = not CORS_ALLOW_ALL_ORIGINS
 CORS_ALLOW_METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 CORS_ALLOW_HEADERS = ["authorization", "content-type", "idempotency-key", "x-request-id"]
 CORS_EXPOSE_HEADERS = ["Location", "Retry-After", "WWW-Authenticate", "X-Request-ID"]
