@@ -11,6 +11,7 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from django.db import connection
@@ -234,6 +235,49 @@ def test_the_page_and_its_files_are_served(either_address: str) -> None:
     # Another file of the same package
     answer = raw_request(either_address, b"GET " + BUNDLE + b".map HTTP/1.1\r\nHost: localhost")
     assert answer.startswith(b"HTTP/1.1 404")
+
+
+TOO_LONG = [
+    b"/" + b"a" * 2048,
+    b"/" + b"%FF" * 21_000,
+    b"/healthz" + b"/" * 2041,
+    b"/api/tasks/" + b"1" * 2038,
+    b"/api/" + b"%C3%A9" * 1019 + b"/tasks",
+    b"/api/" + b"%FF" * 2038 + b"/tasks",
+]
+
+
+@pytest.mark.parametrize("path", TOO_LONG)
+def test_a_path_over_2048_bytes_is_answered_as_any_unknown_route(path: bytes, either_address: str) -> None:
+    head = b"GET " + path + b" HTTP/1.1\r\nOrigin: http://localhost:3000\r\nHost: "
+    answer = raw_request(either_address, head + b"localhost").lower()
+    assert answer.startswith(b"http/1.1 404")
+    assert answer.endswith(b'\r\n\r\n{"detail":"not found."}')
+    assert b"\r\naccess-control-allow-origin: http://localhost:3000\r\n" in answer
+    assert b"\r\ncache-control: no-store\r\n" in answer
+    assert raw_request(either_address, head + b"evil.example").startswith(b"HTTP/1.1 400")
+
+
+def test_the_log_names_the_limit_of_a_path(address: str, log: Path) -> None:
+    for path in TOO_LONG:
+        raw_request(address, b"GET " + path + b" HTTP/1.1\r\nHost: localhost\r\nX-Request-ID: too-long")
+    lines = [line for line in log.read_text().splitlines() if "too-long" in line]
+    assert len(lines) == len(TOO_LONG)
+    assert all(": GET /api/path-over-2048-bytes 404 in " in line for line in lines)
+
+
+def test_a_path_of_2048_bytes_is_routed(either_address: str) -> None:
+    for path in [b"/api/" + b"%C3%A9" * 1018 + b"x/tasks", b"/api/" + b"%FF" * 2037 + b"/tasks"]:
+        head = b"GET " + path + b" HTTP/1.1\r\nHost: localhost"
+        assert raw_request(either_address, head).startswith(b"HTTP/1.1 401")
+        signed = head + b"\r\nAuthorization: Bearer " + TOKEN.encode()
+        assert raw_request(either_address, signed).startswith(b"HTTP/1.1 403")
+
+
+def test_the_longest_user_id_in_a_path_is_served(either_address: str) -> None:
+    user = "\U0001f600" * 255
+    authorization = f"Bearer {sign(claims(user, id=...), secret=SECRET)}"
+    assert request(either_address, "GET", f"/api/{quote(user)}/tasks", Authorization=authorization)[::2] == (200, [])
 
 
 def test_the_first_requests_for_the_document_get_the_same_one(tmp_path: Path, database_url: str) -> None:
