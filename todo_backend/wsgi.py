@@ -10,7 +10,7 @@ from django.core.wsgi import get_wsgi_application
 from django.utils.http import parse_header_parameters
 
 # Characters. The time to parse grows with the square of the length: 62 KB, which Granian accepts, can take 4 s.
-MAX_CONTENT_TYPE = 1000
+MAX_CONTENT_TYPE = 255
 # Bytes of a path after percent-decoding. The longest path of a route has about 1100.
 MAX_PATH = 2048
 # No route has this path.
