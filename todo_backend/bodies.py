@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from itertools import chain
+from threading import Condition
 from typing import IO, TYPE_CHECKING, Any
 
 from django.conf import settings
@@ -18,7 +20,7 @@ from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 from rest_framework.utils.json import strict_constant
 
-from .exceptions import ContentTooLarge, LengthRequired
+from .exceptions import ContentTooLarge, LengthRequired, TooManyBodies
 
 if TYPE_CHECKING:
     # Importing it would be circular: `rest_framework.views` imports the default permissions.
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 MAX_DEPTH = 100
 TOO_DEEP = "The body is nested too deeply."
 INCOMPLETE = "The body is incomplete."
+# Seconds that a request waits for a place. A body that has arrived is read in less, also while all threads are busy.
+PLACE_TIMEOUT = 0.05
 
 
 def parse_int(digits: str) -> float:
@@ -46,6 +50,42 @@ def is_deeper_than(depth: int, value: Any) -> bool:
     return True
 
 
+class Places:
+    """Limits how many threads read bodies at once: three quarters of them, of which one user has at most a third.
+
+    A thread waits for a client that sends its body slowly. The threads without a place answer what needs no body.
+    """
+
+    def __init__(self, threads: int) -> None:
+        self.total = max(1, threads * 3 // 4)
+        self.per_user = max(1, self.total // 3)
+        self.users: list[str] = []
+        self.changed = Condition()
+
+    @contextmanager
+    def place(self, user_id: str) -> Iterator[None]:
+        """Holds a place while the context lasts. Raises `TooManyBodies` if none is free within `PLACE_TIMEOUT`."""
+        with self.changed:
+            if not self.changed.wait_for(lambda: self.is_free(user_id), PLACE_TIMEOUT):
+                raise TooManyBodies(
+                    f"{self.users.count(user_id)} bodies of this user are being read, {len(self.users)} in all, "
+                    f"of at most {self.per_user} and {self.total}"
+                )
+            self.users.append(user_id)
+        try:
+            yield
+        finally:
+            with self.changed:
+                self.users.remove(user_id)
+                self.changed.notify_all()
+
+    def is_free(self, user_id: str) -> bool:
+        return len(self.users) < self.total and self.users.count(user_id) < self.per_user
+
+
+places = Places(settings.SERVER.threads)
+
+
 class StrictJSONParser(BaseParser):
     """Parses JSON (RFC 8259) in UTF-8 of at most `MAX_DEPTH` levels. Raises `ParseError` for anything else."""
 
@@ -54,11 +94,13 @@ class StrictJSONParser(BaseParser):
     def parse(
         self, stream: IO[Any], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
     ) -> Any:
+        request: Any = (parser_context or {})["request"]
         try:
-            body = stream.read()
+            with places.place(request.user.pk):
+                body = stream.read()
         except UnreadablePostError as exc:
             raise ParseError(INCOMPLETE) from exc
-        if parser_context and len(body) < int(parser_context["request"].META["CONTENT_LENGTH"]):
+        if len(body) < int(request.META["CONTENT_LENGTH"]):
             raise ParseError(INCOMPLETE)
         try:
             value = json.loads(body.decode(), parse_int=parse_int, parse_constant=strict_constant)

@@ -32,6 +32,19 @@ class ContentTooLarge(APIException):
     default_code = "content_too_large"
 
 
+class TooManyBodies(APIException):
+    """No thread may read the body now. The client may repeat the request after `wait` seconds; `reason` is logged."""
+
+    status_code = status.HTTP_503_SERVICE_UNAVAILABLE
+    default_detail = "Too many requests are still sending their bodies; try again."
+    default_code = "too_many_bodies"
+    wait = 1
+
+    def __init__(self, reason: str) -> None:
+        super().__init__()
+        self.reason = reason
+
+
 class BetterAuthUnavailable(APIException):
     """The token cannot be verified now. The client may repeat the request after `wait` seconds.
 

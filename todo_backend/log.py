@@ -21,6 +21,8 @@ logger = logging.getLogger(__name__)
 
 MESSAGE = "%(method)s %(path)s %(status)d in %(milliseconds).1f ms, user %(user)r"
 REFUSED_MESSAGE = f"{MESSAGE}, refused: %(refused)s"
+# Characters of a method or a path in the log
+MAX_LENGTH = 200
 # The OpenAPI document has this pattern, too. In ECMA-262 a hyphen in a class is written \-.
 REQUEST_ID = re.compile(r"[A-Za-z0-9._\-]{1,128}")
 
@@ -51,9 +53,9 @@ def log_request(get_response: Callable[[HttpRequest], HttpResponseBase]) -> Call
 
 def log_response(request: HttpRequest, response: HttpResponseBase, seconds: float) -> None:
     fields = {
-        "method": request.method,
+        "method": str(request.method)[:MAX_LENGTH],
         # Percent-encoded, because a path may contain a line break.
-        "path": escape_uri_path(request.path),
+        "path": escape_uri_path(request.path[:MAX_LENGTH])[:MAX_LENGTH],
         "status": response.status_code,
         "milliseconds": round(seconds * 1000, 1),
         "user": getattr(getattr(request, "user", None), "pk", None),

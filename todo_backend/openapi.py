@@ -8,6 +8,7 @@ from drf_spectacular.extensions import OpenApiSerializerFieldExtension
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.utils import Direction
 
+from .exceptions import TooManyBodies
 from .log import REQUEST_ID
 from .tokens import ENCRYPTED, EXPIRED, INVALID, NOT_A_JWT
 
@@ -136,11 +137,12 @@ ERRORS = {
     ),
     ("InternalServerError", 500): error_response("An error of the server.", {"internal": "Internal server error."}),
     ("Unavailable", 503): error_response(
-        "The database, or Better Auth for its keys, cannot be reached.",
+        "The database, or Better Auth for its keys, cannot be reached, or too many bodies are being sent.",
         {
             "database": "The database cannot be reached.",
             "unknown": "The connection to the database broke; whether the change was made is unknown.",
             "keys": "Better Auth cannot be reached for the keys that verify the token.",
+            "bodies": str(TooManyBodies.default_detail),
         },
         "Retry-After",
     ),

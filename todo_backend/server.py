@@ -28,6 +28,8 @@ STOP_TIMEOUT = 15
 HEADER_TIMEOUT = 10_000
 # Bytes of a request's head. A token has up to 8 KiB, and a path up to 6 KiB while it is percent-encoded.
 HEADER_BUFFER = 64 * 1024
+# Connections that a worker has at once, whether they send a request or not. Each may hold `HEADER_BUFFER` bytes.
+MAX_CONNECTIONS = 2048
 STOP_SIGNALS = {signal.SIGINT, signal.SIGTERM}
 
 
@@ -48,6 +50,7 @@ def serve(server: Server, *, target: str = f"{__name__}:load_application", metri
         port=server.port,
         workers=server.workers,
         blocking_threads=server.threads,
+        backpressure=max_connections(),
         http=HTTPModes.http1,
         http1_settings=HTTP1Settings(header_read_timeout=HEADER_TIMEOUT, max_buffer_size=HEADER_BUFFER),
         websockets=False,
@@ -58,6 +61,17 @@ def serve(server: Server, *, target: str = f"{__name__}:load_application", metri
         log_level=LogLevels(settings.LOGGING["root"]["level"].lower()),
         log_dictconfig={"formatters": {}, "handlers": {}, "loggers": {}},
     ).serve()
+
+
+def max_connections() -> int:
+    """`MAX_CONNECTIONS`, or half of the files that a process may open, if that is less.
+
+    Without a file for the next connection, Granian tries to accept it again and again without a pause, and the
+    application cannot connect to the database.
+    """
+    # Windows has no such limit.
+    files = os.sysconf("SC_OPEN_MAX") if hasattr(os, "sysconf") else 2 * MAX_CONNECTIONS
+    return min(MAX_CONNECTIONS, files // 2)
 
 
 def load_application() -> Any:

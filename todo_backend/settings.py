@@ -27,21 +27,20 @@ INSTALLED_APPS = [
     # Simple JWT imports the models of these two; they get no tables (DATABASE_ROUTERS, MIGRATION_MODULES).
     "django.contrib.auth",
     "django.contrib.contenttypes",
-    "whitenoise.runserver_nostatic",
-    "django.contrib.staticfiles",
     "corsheaders",
     "rest_framework",
     "drf_spectacular",
     "drf_spectacular_sidecar",
     "todo_backend",
     "tasks",
+    # After todo_backend, which has its own `runserver`.
+    "django.contrib.staticfiles",
 ]
 MIDDLEWARE = [
     "todo_backend.log.log_request",
     "todo_backend.middleware.api_conventions",
     "todo_backend.middleware.HostAndCorsMiddleware",
     "django.middleware.security.SecurityMiddleware",
-    "whitenoise.middleware.WhiteNoiseMiddleware",
 ]
 ROOT_URLCONF = "todo_backend.urls"
 WSGI_APPLICATION = "todo_backend.wsgi.application"
@@ -63,11 +62,7 @@ USE_I18N = False
 TIME_ZONE = "UTC"
 
 STATIC_URL = "/static/"
-# The Swagger page's assets come from a package. WhiteNoise looks them up once at the start, in development too.
-WHITENOISE_USE_FINDERS = True
-WHITENOISE_AUTOREFRESH = False
-# For `collectstatic`, which platforms run by themselves. WhiteNoise would serve the files in STATIC_ROOT, old ones
-# included, and would warn at each start where nothing was collected.
+# For `collectstatic`, which platforms run by themselves. Nothing is served from this folder.
 STORAGES = {
     "staticfiles": {
         "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage",
@@ -98,7 +93,7 @@ BETTER_AUTH_AUDIENCE = better_auth.audience
 cors_origins = environment.cors_origins(env)
 CORS_ALLOW_ALL_ORIGINS = "*" in cors_origins
 CORS_ALLOWED_ORIGINS = [origin for origin in cors_origins if origin != "*"]
-CORS_ALLOW_CREDENTIALS = True
+CORS_ALLOW_CREDENTIALS = not CORS_ALLOW_ALL_ORIGINS
 CORS_ALLOW_METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 CORS_ALLOW_HEADERS = ["authorization", "content-type", "idempotency-key", "x-request-id"]
 CORS_EXPOSE_HEADERS = ["Location", "Retry-After", "WWW-Authenticate", "X-Request-ID"]

@@ -16,7 +16,7 @@ import time
 # What "Availability: Unix" in Python's documentation covers and a server or its tests are likely to use.
 MODULES = ["fcntl", "grp", "pty", "pwd", "readline", "resource", "syslog", "termios", "tty"]
 NAMES = {
-    os: "chown fork geteuid getegid getgid killpg login_tty mkfifo openpty sched_getaffinity setsid",
+    os: "chown fork geteuid getegid getgid killpg login_tty mkfifo openpty sched_getaffinity setsid sysconf",
     select: "epoll poll",
     selectors: "EpollSelector PollSelector",
     signal: "SIGALRM SIGCONT SIGKILL SIGQUIT SIGSTOP SIGUSR1 SIGUSR2 pthread_kill pthread_sigmask sigwait",

@@ -1,12 +1,18 @@
 """The body of a request: which bodies are accepted, and which error comes first."""
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from threading import Event
 from typing import Any
 
 import pytest
 from django.test import Client
 
-from testing.client import Rows, UserClient
+from testing.client import Response, Rows, UserClient
+from testing.threads import start_request
+from todo_backend import bodies
 
 pytestmark = pytest.mark.django_db
 
@@ -204,6 +210,139 @@ def test_a_body_that_cannot_be_read_is_400(ada: UserClient, task: dict[str, Any]
             **broken,
         )
         assert (response.status_code, response.json()) == (400, {"detail": "The body is incomplete."})
+
+
+class SlowBody(io.BytesIO):
+    """A body whose reader waits until `sent` is set. It turns out to be incomplete, so that nothing is written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.awaited = Event()
+        self.sent = Event()
+
+    def read(self, size: int | None = -1) -> bytes:
+        self.awaited.set()
+        assert self.sent.wait(10)
+        return b""
+
+
+def create_with(body: io.BytesIO, user: UserClient) -> Response:
+    environ: dict[str, Any] = {"wsgi.input": body}
+    headers = {"Authorization": f"Bearer {user.token}"}
+    return Client().generic("POST", "/api/tasks", b"{}", "application/json", headers=headers, **environ)
+
+
+@contextmanager
+def slow_bodies(*users: UserClient) -> Iterator[None]:
+    """For each user, a thread reads a slow body while the context lasts. Asserts that all have been read at its end."""
+    slow = [SlowBody() for _ in users]
+    requests = [start_request(partial(create_with, body, user)) for body, user in zip(slow, users, strict=True)]
+    try:
+        assert all(body.awaited.wait(10) for body in slow)
+        yield
+    finally:
+        for body in slow:
+            body.sent.set()
+        for thread, _ in requests:
+            thread.join()
+    assert [answer.json() for _, [answer] in requests] == [{"detail": "The body is incomplete."}] * len(users)
+
+
+@pytest.fixture
+def six_places(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Places for eight threads: six, of which one user has at most two."""
+    monkeypatch.setattr(bodies, "places", bodies.Places(8))
+
+
+def assert_refused(response: Response) -> None:
+    detail = "Too many requests are still sending their bodies; try again."
+    assert (response.status_code, response.json()) == (503, {"detail": detail})
+    assert response["Retry-After"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("threads", "total", "per_user"),
+    [(1, 1, 1), (2, 1, 1), (3, 2, 1), (4, 3, 1), (8, 6, 2), (16, 12, 4), (100, 75, 25)],
+)
+def test_bodies_take_three_quarters_of_the_threads_and_one_users_a_third_of_these(
+    threads: int, total: int, per_user: int
+) -> None:
+    places = bodies.Places(threads)
+    assert (places.total, places.per_user) == (total, per_user)
+
+
+def test_the_places_are_for_the_threads_of_the_settings(settings: Any) -> None:
+    assert bodies.places.total == settings.SERVER.threads * 3 // 4
+
+
+def test_a_user_with_a_third_of_the_places_is_refused_and_others_are_not(
+    ada: UserClient, bob: UserClient, six_places: None, rows: Rows
+) -> None:
+    with slow_bodies(ada, ada):
+        for method, path in [("POST", "/api/tasks"), ("PUT", "/api/tasks/1"), ("PATCH", "/api/tasks/1/complete")]:
+            assert_refused(ada(method, path, {"title": "x"}))
+            # The body is not read, so nobody knows that it is not JSON.
+            assert_refused(ada(method, path, raw=b"{"))
+        assert rows() == []
+        assert bob("POST", "/api/tasks", {"title": "x"}).status_code == 201
+    assert ada("POST", "/api/tasks", {"title": "x"}).status_code == 201
+
+
+def test_when_every_place_is_taken_any_user_is_refused(
+    ada: UserClient, bob: UserClient, six_places: None, rows: Rows
+) -> None:
+    carol = UserClient("carol")
+    with slow_bodies(ada, ada, bob, bob, carol, carol):
+        assert_refused(UserClient("dan")("POST", "/api/tasks", {"title": "x"}))
+    assert rows() == []
+
+
+def test_a_request_without_a_body_needs_no_place(ada: UserClient, six_places: None) -> None:
+    one = f"/api/tasks/{ada.task()['id']}"
+    with slow_bodies(ada, ada):
+        for status, method, path in [
+            *((200, "GET", path) for path in ("/api/tasks", one, "/healthz", "/readyz", "/api/schema")),
+            *((200, "PATCH", f"{one}/complete"), (422, "POST", "/api/tasks"), (204, "DELETE", one)),
+        ]:
+            assert ada(method, path).status_code == status
+
+
+def test_a_body_that_is_not_read_needs_no_place(ada: UserClient, six_places: None) -> None:
+    one = f"/api/tasks/{ada.task()['id']}"
+    with slow_bodies(ada, ada):
+        assert ada("GET", "/api/tasks", raw=b"{}").status_code == 200
+        assert ada("DELETE", one, raw=b"{}").status_code == 204
+        assert ada("POST", "/api/tasks", raw=b"{}", Authorization="Bearer x").status_code == 401
+        assert ada("POST", "/api/tasks", raw=padded(LIMIT + 1)).status_code == 413
+        assert ada("POST", "/api/tasks", raw=b"{}", content_type="text/plain").status_code == 415
+
+
+def test_a_place_that_becomes_free_is_for_a_request_that_waits(
+    ada: UserClient, six_places: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bodies, "PLACE_TIMEOUT", 10)
+    with slow_bodies(ada, ada):
+        waiting, answers = start_request(lambda: ada("POST", "/api/tasks", raw=b"x"))
+        waiting.join(0.1)
+        assert waiting.is_alive()
+    waiting.join()
+    assert answers[0].status_code == 400
+
+
+def test_a_broken_body_gives_its_place_back(ada: UserClient, six_places: None) -> None:
+    for _ in range(7):
+        assert create_with(BrokenBody(), ada).status_code == 400
+
+
+def test_the_line_of_a_refused_request_says_how_many_bodies_are_being_read(
+    ada: UserClient, bob: UserClient, six_places: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    with slow_bodies(ada, ada, bob):
+        ada("POST", "/api/tasks", {"title": "x"})
+        [line] = [record.getMessage() for record in caplog.records if record.name == "todo_backend.log"]
+    assert "POST /api/tasks 503 in " in line
+    reason = "2 bodies of this user are being read, 3 in all, of at most 2 and 6"
+    assert line.endswith(f"ms, user 'ada', refused: {reason}")
 
 
 @pytest.mark.requirement("FR-009")

@@ -105,8 +105,20 @@ def test_the_origins_are_those_of_the_settings(ada: UserClient, settings: Any) -
     for origin in settings.CORS_ALLOWED_ORIGINS:
         assert ada("GET", "/api/tasks", Origin=origin)["Access-Control-Allow-Origin"] == origin
     assert "Access-Control-Allow-Origin" not in ada("GET", "/api/tasks", Origin=ORIGIN)
+
+
+@pytest.mark.parametrize("origin", [ORIGIN, "https://evil.example", "null"])
+def test_with_a_star_every_origin_may_read_without_credentials(origin: str, ada: UserClient, settings: Any) -> None:
     settings.CORS_ALLOW_ALL_ORIGINS = True
-    assert ada("GET", "/api/tasks", Origin=ORIGIN)["Access-Control-Allow-Origin"] == ORIGIN
+    settings.CORS_ALLOW_CREDENTIALS = False
+    for response in [
+        ada("GET", "/api/tasks", Origin=origin),
+        ada("GET", "/api/tasks", Origin=origin, Authorization="Bearer x"),
+        Client().options("/api/tasks", headers={"Origin": origin, **PREFLIGHT}),
+    ]:
+        assert response["Access-Control-Allow-Origin"] == "*"
+        assert "Access-Control-Allow-Credentials" not in response
+        assert header_list(response, "Access-Control-Expose-Headers") >= {"x-request-id"}
 
 
 def test_a_request_without_an_origin_gets_no_cors_header(ada: UserClient) -> None:

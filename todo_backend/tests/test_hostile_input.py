@@ -239,12 +239,12 @@ def assert_served(address: str) -> None:
 
 
 def test_a_long_content_type_is_refused_quickly(address: str) -> None:
-    """Parsing one of them would take a third of a second, so parsing all would take longer than the limit."""
+    """Parsing one of them would take 4 seconds, so parsing six would take longer than the limit."""
     start = time.monotonic()
-    for name in [b"Content-Type: a/b", b"Content-Type: application/json", b"Content_Type: a/b"] * 8:
-        head = b"POST /api/tasks HTTP/1.1" + SIGNED + LENGTH + b"\r\n" + name + b";" * 60_000
+    for name in [b"Content-Type: a/b", b"Content-Type: application/json", b"Content_Type: a/b"] * 4:
+        head = b"POST /api/tasks HTTP/1.1" + SIGNED + LENGTH + b"\r\n" + name + b';a="' + b";" * 60_000
         assert answer(address, head, BODY)[0] == 415
-    assert time.monotonic() - start < 4
+    assert time.monotonic() - start < 20
 
 
 def test_slow_heads_do_not_block_other_clients(address: str) -> None:
@@ -276,7 +276,7 @@ def test_clients_that_do_not_read_do_not_block_other_clients(address: str, read:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             client.connect((urlsplit(address).hostname, urlsplit(address).port))
             # More than the kernel buffers.
-            client.sendall((b"GET " + BUNDLE + b" HTTP/1.1" + HOST + b"\r\n\r\n") * 6)
+            client.sendall((b"GET " + BUNDLE + b" HTTP/1.1" + HOST + b"\r\n\r\n") * 20)
             if read:
                 client.recv(1)
         assert_served(address)

@@ -59,6 +59,10 @@ LINES: list[tuple[str, str, Any, dict[str, str], str]] = [
     ),
     ("GET", "/healthz", None, {}, "GET /healthz 200 in T ms, user None"),
     ("GET", "/static/nothing", None, {}, "GET /static/nothing 404 in T ms, user None"),
+    ("GET", f"/{'a' * 199}", None, {}, f"GET /{'a' * 199} 404 in T ms, user None"),
+    ("GET", f"/{'a' * 200}", None, {}, f"GET /{'a' * 199} 404 in T ms, user None"),
+    ("GET", f"/{'%C3%A9' * 100}", None, {}, f"GET /{'%C3%A9' * 33}% 404 in T ms, user None"),
+    ("G" * 300, "/healthz", None, {}, f"{'G' * 200} /healthz 405 in T ms, user None"),
 ]
 
 

@@ -4,21 +4,24 @@ import errno
 import os
 import re
 import socket
+import sqlite3
 import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
+from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
 from django.conf import settings
 
-from testing.http import TOKEN, connect, raw_request, request
+from testing.http import AUTHORIZATION, TOKEN, connect, raw_request, request
 from testing.processes import WINDOWS, environment, free_port, migrate, run, serve_command, server, serving
 from testing.servers import get, wait_until
 
 LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} (?:INFO|WARNING) [\w.]+ \S+: .+")
 POST = "POST /api/tasks HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+BODY = b'{"title": "x"}'
 UNKNOWN = {"detail": "Not found."}
 
 
@@ -73,16 +76,18 @@ def test_each_thread_answers_one_request_at_a_time(threads: int, database_url: s
     command = serve_command(port=port, threads=threads)
     with (
         serving(command, port, tmp_path / "log", {"DATABASE_URL": database_url, "THREADS": "16"}) as address,
+        closing(sqlite3.connect(database_url.removeprefix("sqlite:///"), isolation_level=None)) as database,
         ExitStack() as stack,
     ):
-        slow = [stack.enter_context(connect(address)) for _ in range(threads)]
-        for client in slow:
+        # A thread that creates a task waits for this lock.
+        database.execute("BEGIN IMMEDIATE")
+        clients = [stack.enter_context(connect(address)) for _ in range(threads)]
+        for client in clients:
             assert get(port, "/healthz", timeout=10)[0] == 200
-            # A thread waits for the rest of this body.
-            client.sendall(f"{POST}Authorization: Bearer {TOKEN}\r\nContent-Length: 14\r\n\r\n".encode())
+            client.sendall(f"{POST}Authorization: Bearer {TOKEN}\r\nContent-Length: 14\r\n\r\n".encode() + BODY)
         wait_until(lambda: get(port, "/healthz", timeout=0.5)[0] == 0, "no thread is free")
-        for client in slow:
-            client.sendall(b'{"title": "x"}')
+        database.execute("ROLLBACK")
+        for client in clients:
             assert client.recv(65536).startswith(b"HTTP/1.1 201 ")
 
 
@@ -182,3 +187,23 @@ def test_a_request_that_does_not_end_is_cut_off_after_fifteen_seconds(database_u
             assert 14 < time.monotonic() - start < 17
         assert process.wait(timeout=5) == 0
     assert "Killing this worker, because its requests have not ended in 15 s." in log.read_text(encoding="utf-8")
+
+
+def test_connections_leave_half_of_the_files_for_the_database(database_url: str, tmp_path: Path) -> None:
+    port = free_port()
+    command = ["sh", "-c", 'ulimit -n 200; exec "$@"', "sh", *serve_command(port=port)]
+    with (
+        serving(command, port, tmp_path / "log", {"DATABASE_URL": database_url}) as address,
+        ExitStack() as stack,
+    ):
+        kept = stack.enter_context(closing(HTTPConnection("127.0.0.1", port, timeout=5)))
+        kept.request("GET", "/healthz")
+        kept.getresponse().read()
+        for _ in range(250):
+            stack.enter_context(connect(address))
+        wait_until(lambda: get(port, "/healthz", timeout=0.5)[0] == 0, "no further connection is accepted")
+        for _ in range(10):
+            kept.request("GET", "/api/tasks", headers=AUTHORIZATION)
+            response = kept.getresponse()
+            response.read()
+            assert response.status == 200

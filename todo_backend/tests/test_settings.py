@@ -62,6 +62,8 @@ SETTINGS: dict[str, tuple[str, dict[str, str], Any]] = {
         ["https://a.example.com", "http://[::1]:3000", "http://b.example.com"],
     ),
     "not any origin": ("CORS_ALLOW_ALL_ORIGINS", {}, False),
+    "credentials": ("CORS_ALLOW_CREDENTIALS", {}, True),
+    "any origin without credentials": ("CORS_ALLOW_CREDENTIALS", {"CORS_ALLOWED_ORIGINS": f"*,{ORIGINS}"}, False),
     "any origin": ("CORS_ALLOW_ALL_ORIGINS", {"CORS_ALLOWED_ORIGINS": "*"}, True),
     "hosts unset": ("ALLOWED_HOSTS", {}, ["localhost", "127.0.0.1", "[::1]"]),
     "hosts blank": ("ALLOWED_HOSTS", {"ALLOWED_HOSTS": ","}, ["localhost", "127.0.0.1", "[::1]"]),
