@@ -12,6 +12,8 @@ from django.db.models.sql.compiler import SQLCompiler
 from . import queries
 
 USER_ID_MAX_LENGTH = 255
+# The largest whole number that JavaScript does not round (`Number.MAX_SAFE_INTEGER`). No constraint enforces it.
+MAX_ID = 2**53 - 1
 TITLE_MAX_LENGTH = 200
 DESCRIPTION_MAX_LENGTH = 1000
 # Visible ASCII characters.

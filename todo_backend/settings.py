@@ -140,11 +140,11 @@ SPECTACULAR_SETTINGS = {
     "PREPROCESSING_HOOKS": ["todo_backend.openapi.without_user_paths"],
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
-        "tasks.openapi.add_text_patterns",
+        "tasks.openapi.refine_schemas",
         "todo_backend.openapi.add_errors_and_headers",
     ],
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
-    "PATH_CONVERTER_OVERRIDES": {"task_id": {"type": "integer", "format": "int64", "minimum": 1}},
+    "PATH_CONVERTER_OVERRIDES": {"task_id": {"type": "integer", "minimum": 1, "maximum": 2**53 - 1}},
     # Requests get schemas of their own, without the read-only fields.
     "COMPONENT_SPLIT_REQUEST": True,
     "SWAGGER_UI_DIST": "SIDECAR",
