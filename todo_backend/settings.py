@@ -22,6 +22,7 @@ SECRET_KEY = environment.text(env, "SECRET_KEY") or get_random_secret_key()
 DEBUG = environment.boolean(env, "DEBUG", default=False)
 ALLOWED_HOSTS = environment.allowed_hosts(env)
 SERVER = environment.server(env)
+TASKS_PER_USER = environment.number(env, "TASKS_PER_USER", 10_000, maximum=999_999_999)
 
 INSTALLED_APPS = [
     # Simple JWT imports the models of these two; they get no tables (DATABASE_ROUTERS, MIGRATION_MODULES).

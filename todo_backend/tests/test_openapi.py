@@ -5,6 +5,7 @@ from typing import Any
 
 import jsonschema
 import pytest
+from django.conf import settings
 from django.db import OperationalError
 from django.test import Client
 
@@ -56,7 +57,7 @@ def test_every_operation_documents_its_answers(operations: Any) -> None:
     statuses = {name: set(map(int, operation["responses"])) for name, (_, _, operation) in operations.items()}
     assert statuses == {
         "listTasks": ALWAYS | {200, 422},
-        "createTask": ALWAYS | {201, 415, 422},
+        "createTask": ALWAYS | {201, 409, 415, 422},
         "getTask": ALWAYS | {200, 404},
         "updateTask": ALWAYS | {200, 404, 415, 422},
         "patchTask": ALWAYS | {200, 404, 415, 422},
@@ -187,6 +188,11 @@ def ask_with(ada: UserClient, raw_token: str) -> Any:
     return ada("GET", "/api/tasks", Authorization=f"Bearer {raw_token}")
 
 
+def create_beyond_the_limit(ada: UserClient) -> Any:
+    Task.objects.bulk_create(Task(user_id="ada", title="x") for _ in range(settings.TASKS_PER_USER))
+    return ada("POST", "/api/tasks", {"title": "x"})
+
+
 UNPUBLISHED = sign(claims(), {"alg": "EdDSA", "kid": "k"})
 # The requests that give each example of an error.
 PROVOKE: dict[tuple[str, str], Any] = {
@@ -204,6 +210,7 @@ PROVOKE: dict[tuple[str, str], Any] = {
     ("Unauthorized", "issuer"): lambda ada: ask_with(ada, token(iss="http://localhost:3001")),
     ("Unauthorized", "audience"): lambda ada: ask_with(ada, token(aud="http://localhost:3001")),
     ("NotFound", "missing"): lambda ada: ada("GET", "/api/tasks/1"),
+    ("TooManyTasks", "limit"): lambda ada: create_beyond_the_limit(ada),
     ("LengthRequired", "chunked"): lambda ada: ada("POST", "/api/tasks", **{"Transfer-Encoding": "chunked"}),
     ("ContentTooLarge", "large"): lambda ada: ada("POST", "/api/tasks", raw=b"x" * 65537),
     ("UnsupportedMediaType", "text"): lambda ada: ada("POST", "/api/tasks", raw=b"x", content_type="text/plain"),
