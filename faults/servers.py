@@ -91,9 +91,9 @@ class Postgresql(postgresql.Postgresql):
 
 
 class Pgbouncer(ServerProcess):
-    """PgBouncer in transaction mode with two connections to the server."""
+    """PgBouncer in transaction mode with two connections to the server. For clients, `database` is named `todo`."""
 
-    def __init__(self, postgresql: Postgresql) -> None:
+    def __init__(self, postgresql: Postgresql, database: str = "todo") -> None:
         super().__init__(postgresql.folder)
         self.options = postgresql.options
         users = postgresql.folder / "users.txt"
@@ -101,7 +101,7 @@ class Pgbouncer(ServerProcess):
         configuration = postgresql.folder / "pgbouncer.ini"
         configuration.write_text(f"""
 [databases]
-todo = host=127.0.0.1 port={postgresql.port}
+todo = host=127.0.0.1 port={postgresql.port} dbname={database}
 [pgbouncer]
 listen_addr = 127.0.0.1
 listen_port = {self.port}

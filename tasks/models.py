@@ -2,6 +2,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, ClassVar, Self
 
+from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS, connections, models
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import F, Func, Q, Value
@@ -11,6 +12,8 @@ from django.db.models.sql.compiler import SQLCompiler
 
 from . import queries
 
+# The largest whole number that JavaScript does not round (`Number.MAX_SAFE_INTEGER`). No constraint enforces it.
+MAX_ID = 2**53 - 1
 USER_ID_MAX_LENGTH = 255
 TITLE_MAX_LENGTH = 200
 DESCRIPTION_MAX_LENGTH = 1000
@@ -63,13 +66,15 @@ class TaskQuerySet(models.QuerySet["Task"]):
     def get_row(self, pk: int) -> Row | None:
         return row_or_none(self._run(queries.GET, pk=pk))
 
-    def create_row(self, values: Mapping[str, Any], idempotency_key: str | None = None) -> Row:
-        """Creates a task with these values. Returns the existing task if the user has sent this key before."""
+    def create_row(self, values: Mapping[str, Any], idempotency_key: str | None = None) -> Row | None:
+        """Creates a task with these values. Returns the existing task if the user has sent this key before.
+
+        Returns `None` if the user has `TASKS_PER_USER` tasks. Concurrent creates may exceed this limit.
+        """
         values = {**insert_defaults(), **values, "idempotency_key": idempotency_key}
         # The statement itself writes the queryset's user.
         values.pop("user_id", None)
-        [row] = self._run(queries.CREATE, values)
-        return row
+        return row_or_none(self._run(queries.CREATE, values, tasks_per_user=settings.TASKS_PER_USER))
 
     def update_row(self, pk: int, values: Mapping[str, Any]) -> Row | None:
         """Writes these values and returns the task, or `None`. Without values not even `updated_at` changes."""

@@ -120,8 +120,12 @@ documented = extend_schema_view(
 )
 
 
-def add_text_patterns(result: dict[str, Any], **kwargs: object) -> dict[str, Any]:
-    """Adds a pattern to each text field of a request. drf-spectacular calls it (`POSTPROCESSING_HOOKS`)."""
+def refine_schemas(result: dict[str, Any], **kwargs: object) -> dict[str, Any]:
+    """Adds a pattern to each text field of a request. drf-spectacular calls it (`POSTPROCESSING_HOOKS`).
+
+    Removes the id's format, `int64`: generators of clients may use another type for it than JavaScript's number.
+    """
+    del result["components"]["schemas"]["Task"]["properties"]["id"]["format"]
     for name, field in TaskSerializer().fields.items():
         if isinstance(field, StrictCharField):
             for schema in ("TaskRequest", "PatchedTaskRequest"):

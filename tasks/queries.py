@@ -17,9 +17,15 @@ LIST_BY_COMPLETED = (
     " ORDER BY tasks_task.created_at DESC, tasks_task.id DESC"
 )
 GET = "SELECT {columns} FROM tasks_task WHERE tasks_task.user_id = %(user_id)s AND tasks_task.id = %(pk)s"
-# The update on a conflict changes nothing: `DO NOTHING` would not return the existing task.
+# Writes nothing for a user with `tasks_per_user` tasks, but still returns the task of a repeated key. The first
+# condition reads an index, no further than the limit. The update on a conflict changes nothing: `DO NOTHING` would not
+# return the existing task.
 CREATE = (
-    "INSERT INTO tasks_task (user_id, {written}) VALUES (%(user_id)s, {placeholders})"
+    "INSERT INTO tasks_task (user_id, {written}) SELECT %(user_id)s, {placeholders}"
+    " WHERE NOT EXISTS"
+    " (SELECT 1 FROM tasks_task WHERE tasks_task.user_id = %(user_id)s LIMIT 1 OFFSET %(tasks_per_user)s - 1)"
+    " OR EXISTS (SELECT 1 FROM tasks_task WHERE tasks_task.user_id = %(user_id)s"
+    " AND tasks_task.idempotency_key = %(idempotency_key)s)"
     " ON CONFLICT (user_id, idempotency_key) DO UPDATE SET idempotency_key = excluded.idempotency_key"
     " RETURNING {columns}"
 )

@@ -1,9 +1,8 @@
 from typing import Any
 
-from django.db.models import BigAutoField
 from rest_framework import serializers
 
-from .models import DESCRIPTION_MAX_LENGTH, TITLE_MAX_LENGTH, WHITE_SPACE, Task
+from .models import DESCRIPTION_MAX_LENGTH, MAX_ID, TITLE_MAX_LENGTH, WHITE_SPACE, Task
 
 # U+FEFF is white space for ECMA-262, but not for Python.
 BYTE_ORDER_MARK = "\ufeff"
@@ -39,7 +38,7 @@ class StrictBooleanField(serializers.BooleanField):
 
 
 class TaskSerializer(serializers.ModelSerializer[Task]):
-    id = serializers.IntegerField(read_only=True, min_value=1, max_value=BigAutoField.MAX_BIGINT)
+    id = serializers.IntegerField(read_only=True, min_value=1, max_value=MAX_ID)
     title = StrictCharField(max_length=TITLE_MAX_LENGTH, help_text="Not blank. White space around it is removed.")
     description = StrictCharField(
         max_length=DESCRIPTION_MAX_LENGTH, allow_null=True, allow_blank=True, trim_whitespace=False, required=False

@@ -1,17 +1,17 @@
-from django.db.models import BigAutoField
 from django.urls import register_converter
 from rest_framework.routers import SimpleRouter
 
+from .models import MAX_ID
 from .views import TaskViewSet
 
 
 class TaskIdConverter:
-    """A 64-bit id in decimal ASCII digits, without a sign and without a leading zero."""
+    """An id of up to `MAX_ID` in decimal ASCII digits, without a sign and without a leading zero."""
 
-    regex = "[1-9][0-9]{0,18}"
+    regex = "[1-9][0-9]{0,15}"
 
     def to_python(self, value: str) -> int:
-        if int(value) > BigAutoField.MAX_BIGINT:
+        if int(value) > MAX_ID:
             raise ValueError
         return int(value)
 

@@ -2,12 +2,13 @@ import re
 from typing import Any, cast
 
 import orjson
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import reverse
 from rest_framework import status
 from rest_framework.decorators import action
-from rest_framework.exceptions import NotFound, ValidationError
+from rest_framework.exceptions import APIException, NotFound, ValidationError
 from rest_framework.request import Request
 from rest_framework.viewsets import GenericViewSet
 
@@ -24,6 +25,16 @@ LIST_SERIALIZER = TaskListParameters()
 
 # The value of `completed` for each value of the parameter `status`.
 COMPLETED_BY_STATUS = {"all": None, "pending": False, "completed": True}
+
+
+class TooManyTasks(APIException):
+    status_code = status.HTTP_409_CONFLICT
+    default_code = "too_many_tasks"
+    # For the request's line in the log.
+    reason = "TASKS_PER_USER"
+
+    def __init__(self) -> None:
+        super().__init__(f"You have {settings.TASKS_PER_USER} tasks, the most that a user may have.")
 
 
 @documented
@@ -57,6 +68,8 @@ class TaskViewSet(GenericViewSet[Task]):
     def create(self, request: Request, **kwargs: str) -> HttpResponse:
         values = CREATE_SERIALIZER.run_validation(request.data)
         task = self.get_queryset().create_row(values, read_idempotency_key(request))
+        if task is None:
+            raise TooManyTasks
         location = reverse("task-detail", kwargs={"pk": task["id"]})
         return json_response(task, status=status.HTTP_201_CREATED, headers={"Location": location})
 

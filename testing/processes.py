@@ -114,11 +114,14 @@ def postgresql_url(name: str) -> str:
     return f"postgresql:///{name}?host={connection.settings_dict['OPTIONS']['host']}&user=postgres"
 
 
-def empty_postgresql(name: str) -> str:
-    """Creates an empty database of that name in `TEST_POSTGRESQL`, and returns its URL."""
+def empty_postgresql(name: str, options: str = "") -> str:
+    """Creates an empty database of that name in `TEST_POSTGRESQL`, and returns its URL.
+
+    `options` are those of `CREATE DATABASE`.
+    """
     with psycopg.connect(postgresql_url("postgres"), autocommit=True) as administrator:
         administrator.execute(f"DROP DATABASE IF EXISTS {name}".encode())
-        administrator.execute(f"CREATE DATABASE {name}".encode())
+        administrator.execute(f"CREATE DATABASE {name} {options}".encode())
     return postgresql_url(name)
 
 

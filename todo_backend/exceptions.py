@@ -91,9 +91,7 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> HttpResponse:
     if is_unmigrated(exc):
         logger.error("The database lacks a table or a column: run `manage.py migrate`. %s", first_line(exc))
         return unavailable_response(context["request"])
-    # PostgreSQL raises InternalError if it is read-only. SQLite raises DatabaseError itself for a file that is not a
-    # database.
-    if isinstance(exc, (OperationalError, InterfaceError, InternalError)) or type(exc) is DatabaseError:
+    if is_unusable(exc):
         logger.error("The database cannot be used: %s", first_line(exc))
         return unavailable_response(context["request"])
     logger.error("Internal server error.", exc_info=exc)
@@ -112,9 +110,22 @@ def is_unmigrated(exc: Exception) -> bool:
     if not isinstance(exc, DatabaseError):
         return False
     if isinstance(exc, ProgrammingError):
-        # 42P01 is undefined_table, 42703 is undefined_column (PostgreSQL, appendix A).
-        return getattr(exc.__cause__, "sqlstate", None) in ("42P01", "42703")
+        return sqlstate(exc) in ("42P01", "42703")  # undefined_table, undefined_column
     return str(exc).startswith(("no such table", "no such column")) or "has no column named" in str(exc)
+
+
+def is_unusable(exc: Exception) -> bool:
+    """Whether the database cannot be reached, or does not let its role do the statement."""
+    if isinstance(exc, ProgrammingError):
+        return sqlstate(exc) in ("42501", "3F000")  # insufficient_privilege, invalid_schema_name
+    # PostgreSQL raises InternalError if it is read-only. SQLite raises DatabaseError itself for a file that is not a
+    # database.
+    return isinstance(exc, (OperationalError, InterfaceError, InternalError)) or type(exc) is DatabaseError
+
+
+def sqlstate(exc: Exception) -> str | None:
+    """PostgreSQL's code of a database's error (PostgreSQL, appendix A)."""
+    return getattr(exc.__cause__, "sqlstate", None)
 
 
 # tasks.management.errors has a function like this one, because tasks does not import todo_backend.

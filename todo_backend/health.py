@@ -2,7 +2,7 @@
 
 import logging
 
-from django.db import Error, connection
+from django.db import Error, ProgrammingError, connection
 from django.db.migrations.executor import MigrationExecutor
 from django.http.response import HttpResponseBase
 from drf_spectacular.utils import extend_schema
@@ -15,12 +15,27 @@ from .exceptions import first_line, retry_later_response
 
 logger = logging.getLogger(__name__)
 
+# A statement for each database that returns the privileges which its role lacks on the table. SQLite has no roles.
+PRIVILEGES = {
+    "postgresql": "SELECT privilege FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS privilege"
+    " WHERE NOT has_table_privilege('tasks_task', privilege)",
+    "sqlite": "SELECT '' FROM tasks_task LIMIT 0",
+}
+
 
 def pending_migrations() -> list[str]:
     """The names of the migrations to apply, such as `tasks.0001_initial`. Raises `django.db.Error`."""
     executor = MigrationExecutor(connection)
     plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
     return [f"{migration.app_label}.{migration.name}" for migration, _ in plan]
+
+
+def check_privileges() -> None:
+    """Raises `django.db.Error` if there is no table of tasks, or if the role may not read it and write to it."""
+    with connection.cursor() as cursor:
+        cursor.execute(PRIVILEGES[connection.vendor])
+        if missing := ", ".join(privilege for (privilege,) in cursor.fetchall()):
+            raise ProgrammingError(f"the role lacks privileges on the table tasks_task: {missing}")
 
 
 class ProbeView(APIView):
@@ -40,6 +55,8 @@ class ReadinessView(ProbeView):
     def get(self, request: Request) -> HttpResponseBase:
         try:
             pending = pending_migrations()
+            if not pending:
+                check_privileges()
         except Error as exc:
             logger.error("The database cannot be used: %s", first_line(exc))
             return retry_later_response("The database cannot be reached.")

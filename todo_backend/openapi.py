@@ -3,6 +3,7 @@
 from threading import Lock
 from typing import Any, ClassVar
 
+from django.conf import settings
 from drf_spectacular import generators
 from drf_spectacular.extensions import OpenApiSerializerFieldExtension
 from drf_spectacular.openapi import AutoSchema
@@ -99,6 +100,10 @@ ERRORS = {
         "WWW-Authenticate",
     ),
     ("NotFound", 404): error_response("There is no such task of this user.", {"missing": "Not found."}),
+    ("TooManyTasks", 409): error_response(
+        "The user has as many tasks as a user may have.",
+        {"limit": f"You have {settings.TASKS_PER_USER} tasks, the most that a user may have."},
+    ),
     ("LengthRequired", 411): error_response(
         "A body without `Content-Length`.", {"chunked": "Send a Content-Length with the body."}
     ),
@@ -185,6 +190,8 @@ def possible_errors(path: str, operation: dict[str, Any]) -> set[str]:
     found = {"BadRequest", "Unauthorized", "LengthRequired", "ContentTooLarge", "InternalServerError", "Unavailable"}
     if "{id}" in path:
         found |= {"NotFound"}
+    if "201" in operation["responses"]:
+        found |= {"TooManyTasks"}
     if "requestBody" in operation:
         found |= {"UnsupportedMediaType", "Invalid"}
     if any(parameter["in"] == "query" for parameter in operation.get("parameters", [])):

@@ -22,6 +22,7 @@ SECRET_KEY = environment.text(env, "SECRET_KEY") or get_random_secret_key()
 DEBUG = environment.boolean(env, "DEBUG", default=False)
 ALLOWED_HOSTS = environment.allowed_hosts(env)
 SERVER = environment.server(env)
+TASKS_PER_USER = environment.number(env, "TASKS_PER_USER", 10_000, maximum=999_999_999)
 
 INSTALLED_APPS = [
     # Simple JWT imports the models of these two; they get no tables (DATABASE_ROUTERS, MIGRATION_MODULES).
@@ -135,11 +136,11 @@ SPECTACULAR_SETTINGS = {
     "PREPROCESSING_HOOKS": ["todo_backend.openapi.without_user_paths"],
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
-        "tasks.openapi.add_text_patterns",
+        "tasks.openapi.refine_schemas",
         "todo_backend.openapi.add_errors_and_headers",
     ],
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
-    "PATH_CONVERTER_OVERRIDES": {"task_id": {"type": "integer", "format": "int64", "minimum": 1}},
+    "PATH_CONVERTER_OVERRIDES": {"task_id": {"type": "integer", "minimum": 1, "maximum": 2**53 - 1}},
     # Requests get schemas of their own, without the read-only fields.
     "COMPONENT_SPLIT_REQUEST": True,
     "SWAGGER_UI_DIST": "SIDECAR",

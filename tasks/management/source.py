@@ -11,10 +11,17 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import CursorWrapper
 from django.db.utils import ConnectionHandler
 
-from tasks.management.errors import one_line_errors
+from tasks.management.errors import one_line_errors, printable
 from tasks.models import MODEL_FIELDS, Task
 
 BATCH_SIZE = 1000
+# Bytes of a row's values as text. A valid task has up to 6000. Larger values stay in the source's database, because a
+# batch of them would not fit into memory.
+MAX_ROW_BYTES = 10_000
+# The number of bytes of a column's value, for each database.
+BYTES = {"postgresql": 'OCTET_LENGTH(CAST("{}" AS text))', "sqlite": 'LENGTH(CAST("{}" AS BLOB))'}
+# Instructions of SQLite's virtual machine, which take about 1 ms.
+INTERRUPTIBLE_AFTER = 100_000
 FIELDS = {name: MODEL_FIELDS[name] for name in Task.API_FIELDS}
 
 Row = dict[str, Any]
@@ -64,6 +71,8 @@ class Source:
             else:
                 # sqlite3's own decoder raises an error that quotes the text, if the text is not UTF-8.
                 source_connection.connection.text_factory = lambda data: data.decode(errors="surrogateescape")
+                # Python handles Ctrl-C during a statement only if SQLite calls a function of Python's.
+                source_connection.connection.set_progress_handler(lambda: None, INTERRUPTIBLE_AFTER)
             self.table = quote_table(table or guess_table(source_connection.introspection.table_names(self.cursor)))
         self.missing = self.missing_columns()
         with connection.cursor() as cursor:
@@ -96,17 +105,22 @@ class Source:
         [(pk,)] = self.fetch(f"SELECT COALESCE(MAX(id), 0) FROM {self.table} WHERE id <= {limit}")
         return int(pk)
 
-    def batches(self) -> Iterator[list[Row]]:
-        """Yields the rows in the order of their ids."""
-        names = [name for name in FIELDS if name not in self.missing]
-        columns = ", ".join(self.column(name) for name in names)
+    def batches(self) -> Iterator[tuple[list[Row], list[int]]]:
+        """Yields the rows in the order of their ids, and the ids of those that are larger than `MAX_ROW_BYTES`."""
+        names = [name for name in FIELDS if name not in self.missing and name != "id"]
+        columns = ", ".join(f'{self.column(name)} AS "{name}"' for name in names)
+        size = " + ".join(f"COALESCE({BYTES[self.vendor].format(name)}, 0)" for name in names)
+        values = ", ".join(f'CASE WHEN "row size" <= {MAX_ROW_BYTES} THEN "{name}" END' for name in names)
         table = self.table.replace("%", "%%")
-        statement = f"SELECT {columns} FROM {table} WHERE id BETWEEN %s AND %s ORDER BY id LIMIT %s"
+        statement = (
+            f'SELECT "row size", id, {values} FROM (SELECT id, {columns}, {size} AS "row size" FROM {table}'
+            " WHERE id BETWEEN %s AND %s ORDER BY id LIMIT %s) AS batch ORDER BY id"
+        )
         start = self.lowest_id
         while start <= self.highest_id and (rows := self.fetch(statement, start, self.highest_id, BATCH_SIZE)):
-            batch = [dict(zip(names, row, strict=True)) for row in rows]
-            yield batch
-            start = batch[-1]["id"] + 1
+            batch = [dict(zip(["id", *names], row, strict=True)) for size, *row in rows if size <= MAX_ROW_BYTES]
+            yield batch, [pk for size, pk, *_ in rows if size > MAX_ROW_BYTES]
+            start = rows[-1][1] + 1
 
     def column(self, name: str) -> str:
         # psycopg raises an error for dates and times that Python does not have, such as infinity.
@@ -123,7 +137,7 @@ def guess_table(tables: list[str]) -> str:
     """The table's name, `task` or `tasks`. Raises `CommandError` if both or neither exist."""
     found = {"task", "tasks"} & set(tables)
     if len(found) != 1:
-        raise CommandError(f"Say which --table it is; there are: {', '.join(sorted(tables)) or 'none'}.")
+        raise CommandError(f"Say which --table it is; there are: {printable(', '.join(sorted(tables)) or 'none')}.")
     return found.pop()
 
 

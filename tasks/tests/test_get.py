@@ -3,6 +3,7 @@ from typing import Any
 import pytest
 from django.test import Client
 
+from tasks.models import Task
 from testing.client import Rows, UserClient
 
 pytestmark = pytest.mark.django_db
@@ -42,7 +43,7 @@ def test_a_task_of_another_user_is_not_found_and_not_changed(
     responses = [
         bob(method, f"/api/tasks/{task['id']}{suffix}", {"completed": True} if method != "GET" else None),
         bob(method, f"/api/tasks/{task['id'] + 1}{suffix}"),
-        bob(method, f"/api/tasks/9223372036854775807{suffix}"),
+        bob(method, f"/api/tasks/9007199254740991{suffix}"),
     ]
     for response in responses:
         assert response.status_code == 404
@@ -76,6 +77,9 @@ NOT_AN_ID = [
     "1%00",
     "%00",
     "%FF",
+    "9007199254740992",
+    "9" * 16,
+    "9223372036854775807",
     "9223372036854775808",
     "18446744073709551616",
     "9" * 19,
@@ -100,7 +104,7 @@ def test_an_invalid_id_is_404_on_every_method_with_or_without_a_token(
 
 
 def test_the_largest_id_is_not_found(ada: UserClient) -> None:
-    assert ada("GET", "/api/tasks/9223372036854775807").content == b'{"detail":"Not found."}'
+    assert ada("GET", "/api/tasks/9007199254740991").content == b'{"detail":"Not found."}'
 
 
 @pytest.mark.parametrize("method", ["POST", "OPTIONS", "TRACE", "LINK"])
@@ -118,3 +122,13 @@ def test_a_task_is_read_in_one_statement_with_the_user_in_it(ada: UserClient, dj
     with django_assert_num_queries(1) as captured:
         ada("GET", f"/api/tasks/{task['id']}")
     assert "tasks_task.user_id = 'ada'" in captured.captured_queries[0]["sql"]
+
+
+@pytest.mark.requirement("FR-007")
+def test_the_task_with_the_largest_id_is_served(ada: UserClient, rows: Rows) -> None:
+    Task.objects.create(pk=2**53 - 1, user_id="ada", title="x")
+    path = f"/api/tasks/{2**53 - 1}"
+    assert ada("GET", path).json()["id"] == 2**53 - 1
+    assert ada("PATCH", f"{path}/complete").json()["completed"] is True
+    assert ada("DELETE", path).status_code == 204
+    assert rows() == []

@@ -2,6 +2,7 @@ import re
 import signal
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, date, datetime
@@ -245,20 +246,27 @@ def test_a_task_created_during_an_import_gets_a_new_id(source: SourceDatabase, a
 
 
 PRIVATE = "private"
-ID, TIME = "id is not a whole number from 1 to 4611686018427387904", "is not a time"
+ID, TIME = "id is not a whole number from 1 to 4503599627370496", "is not a time"
+SUB = "user_id is blank or has control characters"
+LARGE = "the row has more than 10000 bytes"
 TEXT, BOOLEAN = "is not text", "completed is not true or false"
 Case = tuple[dict[str, Any], str]
 REFUSED: dict[str, Case] = {
     "id-zero": ({"id": 0}, ID),
     "id-negative": ({"id": -(2**31)}, ID),
     "user_id-null": ({"user_id": None}, "user_id"),
-    "user_id-empty": ({"user_id": ""}, "task_user_id_length"),
+    "user_id-empty": ({"user_id": ""}, SUB),
+    "user_id-blank": ({"user_id": " \u2003"}, SUB),
+    "user_id-line": ({"user_id": "ada\n"}, SUB),
+    "user_id-control": ({"user_id": "\x85ada"}, SUB),
     "user_id-long": ({"user_id": "a" * 256}, "task_user_id_length"),
     "title-null": ({"title": None}, "title"),
     "title-empty": ({"title": ""}, "task_title_"),
     "title-blank": ({"title": " \u3000"}, "task_title_not_blank"),
     "title-long": ({"title": PRIVATE * 30}, "task_title_length"),
     "description-long": ({"description": PRIVATE * 150}, "task_description_length"),
+    "title-large": ({"title": "\u00e9" * 5000}, LARGE),
+    "description-large": ({"description": PRIVATE * 10_000}, LARGE),
     "completed-null": ({"completed": None}, BOOLEAN),
     "created_at-null": ({"created_at": None}, f"created_at {TIME}"),
     "updated_at-null": ({"updated_at": None}, f"updated_at {TIME}"),
@@ -288,6 +296,10 @@ REFUSED_FROM_SQLITE: dict[str, Case] = {
     "time-digits": ({"created_at": 20260207}, f"created_at {TIME}"),
     "time-float": ({"created_at": 1.5}, f"created_at {TIME}"),
     "time-bytes": ({"created_at": b"2026-02-07 09:30:00"}, f"created_at {TIME}"),
+    "title-large-bytes": ({"title": PRIVATE.encode() * 10_000}, LARGE),
+    "title-large-after-nul": ({"title": "x\0" + PRIVATE * 10_000}, LARGE),
+    "completed-large": ({"completed": PRIVATE * 10_000}, LARGE),
+    "time-large": ({"created_at": PRIVATE * 10_000}, LARGE),
     "time-before-year-1": ({"created_at": "0001-01-01 00:00:00+01:00"}, f"created_at {TIME}"),
 }
 
@@ -626,12 +638,13 @@ def test_a_table_name_that_is_not_utf_8_is_an_error_of_one_line(source: SourceDa
 
 def test_ids_above_the_limit_are_not_imported(source: SourceDatabase, ada: UserClient, rows: Rows) -> None:
     source.execute(DDL[source.vendor].replace("id SERIAL", "id BIGINT"))
-    source.add(id=2**62)
-    source.add(id=2**63 - 1)
+    above = [2**52 + 1, 2**53, 2**60, 2**63 - 1]
+    for pk in [2**52, *above]:
+        source.add(id=pk)
     lines, _ = import_from(source.url)
-    assert lines == ["9223372036854775807: id is not a whole number from 1 to 4611686018427387904", *summary(1, 0, 1)]
-    assert ada.task()["id"] == 2**62 + 1
-    assert [row["id"] for row in rows()] == [2**62, 2**62 + 1]
+    assert lines == [*[f"{pk}: id is not a whole number from 1 to 4503599627370496" for pk in above], *summary(1, 0, 4)]
+    assert ada.task()["id"] == 2**52 + 1
+    assert [row["id"] for row in rows()] == [2**52, 2**52 + 1]
 
 
 def test_without_a_column_each_task_gets_the_default(
@@ -754,3 +767,100 @@ def test_an_unusable_database_is_an_error_of_one_line_without_the_password(sqlit
     [line] = result.stderr.splitlines()
     assert line.startswith("CommandError: The database: ")
     assert "private-password" not in line
+
+
+def test_a_user_may_have_more_tasks_than_can_be_created(
+    source: SourceDatabase, ada: UserClient, settings: Any, rows: Rows
+) -> None:
+    settings.TASKS_PER_USER = 2
+    source.create_table()
+    source.add_many(1, 5)
+    assert import_from(source.url) == (summary(5, 0, 0), "")
+    assert ada("POST", "/api/tasks", {"title": "x"}).status_code == 409
+    assert len(rows()) == 5
+
+
+def test_the_longest_valid_task_is_imported(source: SourceDatabase, rows: Rows) -> None:
+    source.create_table()
+    source.add(id=1, user_id="😀" * 255, title="😀" * 200, description="😀" * 1000)
+    assert import_from(source.url) == (summary(1, 0, 0), "")
+    assert [row["description"] for row in rows()] == ["😀" * 1000]
+
+
+@pytest.mark.postgresql
+@pytest.mark.parametrize("kind", ["bytea", "json", "text[]"])
+def test_a_large_value_of_another_type_is_reported_and_skipped(
+    kind: str, postgresql: SourceDatabase, rows: Rows
+) -> None:
+    value = {"bytea": b"x" * 10_000, "json": f'"{"x" * 10_000}"', "text[]": ["x" * 10_000]}[kind]
+    postgresql.execute(DDL["postgresql"].replace("VARCHAR(200)", kind))
+    postgresql.add(id=1, title=value)
+    assert import_from(postgresql.url)[0] == [f"1: {LARGE}", *summary(0, 0, 1)]
+    assert rows() == []
+
+
+@pytest.mark.posix
+def test_large_rows_stay_in_the_source(source: SourceDatabase) -> None:
+    """300 of them do not fit into the memory that the process may use."""
+    import resource  # Windows has no such module.
+
+    source.create_table(strict=False)
+    source.add_many(1, 300, title="x" * 2_000_000)
+    source.add(id=301)
+    with start_manage("import_tasks", "--from", source.url, DATABASE_URL=database_url()) as process:
+        resource.prlimit(process.pid, resource.RLIMIT_DATA, (400_000_000, 400_000_000))
+        output, errors = process.communicate(timeout=60)
+    lines = output.decode().splitlines()
+    assert lines[-1:] == summary(1, 0, 300), errors
+    assert lines[:-1] == [f"{pk}: {LARGE}" for pk in range(1, 301)]
+
+
+ENDLESS = """
+CREATE VIEW task AS
+WITH RECURSIVE n(id) AS (SELECT 1 UNION ALL SELECT id + 1 FROM n)
+SELECT id, 'ada' AS user_id, 'x' AS title, NULL AS description, 1 = 1 AS completed, '2026-02-07 09:30:00' AS created_at,
+'2026-02-07 09:30:00' AS updated_at FROM n
+"""
+
+
+def test_an_import_from_a_view_that_never_ends_can_be_interrupted(source: SourceDatabase, rows: Rows) -> None:
+    source.execute(ENDLESS)
+    started = time.monotonic()
+    interrupt = threading.Timer(1, signal.raise_signal, [signal.SIGINT])
+    interrupt.start()
+    assert import_from(source.url, "--table", "task") == ([], "Interrupted. Run it again for the rest.")
+    interrupt.join()
+    assert time.monotonic() - started < 5
+    assert rows() == []
+
+
+CONTROL = "\x1b[31mred\rhidden\x9b\u202e"
+ESCAPED = r"\x1b[31mred\rhidden\x9b\u202e"
+
+
+@pytest.mark.postgresql
+def test_an_error_of_the_source_is_escaped_and_cut(postgresql: SourceDatabase) -> None:
+    postgresql.execute(DDL["postgresql"])
+    postgresql.execute(f"""
+        CREATE FUNCTION shout() RETURNS bigint LANGUAGE plpgsql AS
+        $$ BEGIN RAISE EXCEPTION '%', '{CONTROL}' || repeat('x', 100000) || E'\\nsecond'; END $$
+    """)
+    postgresql.execute("CREATE VIEW loud AS SELECT shout() AS id, user_id, title, created_at, updated_at FROM task")
+    postgresql.add(id=1)
+    output, error = import_from(postgresql.url, "--table", "loud")
+    assert output == []
+    assert error.startswith(f"--from: {ESCAPED}xxx")
+    assert error.endswith("xxx…")
+    assert error.isprintable()
+    assert len(error) < 600
+
+
+def test_the_names_of_the_sources_tables_are_escaped_and_cut(source: SourceDatabase) -> None:
+    source.execute(f'CREATE TABLE "{CONTROL}\n" (i INTEGER)')
+    assert import_from(source.url) == ([], rf"Say which --table it is; there are: {ESCAPED}\n.")
+    for number in range(20):
+        source.execute(f'CREATE TABLE "{number}{"x" * 50}" (i INTEGER)')
+    _, error = import_from(source.url)
+    assert error.endswith("….")
+    assert error.isprintable()
+    assert len(error) < 600

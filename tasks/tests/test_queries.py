@@ -111,6 +111,7 @@ CREATES: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("values", CREATES.values(), ids=CREATES.keys())
 def test_the_create_statement_stores_the_same_row_as_the_orm(values: dict[str, Any]) -> None:
     row = Task.objects.for_user("ada").create_row(values, "key")
+    assert row is not None
     # The user can use a key once, so the task has to go before the ORM creates another.
     own = stored(row["id"])
     assert written([row]) == serialized(Task.objects.filter(pk=row["id"]))
@@ -175,10 +176,14 @@ TEMPLATES = {name: value for name, value in vars(queries).items() if isinstance(
 
 def test_every_statement_names_the_user() -> None:
     assert len(TEMPLATES) == 7
-    for template in TEMPLATES.values():
-        insert = "INSERT INTO tasks_task (user_id, {written}) VALUES (%(user_id)s, {placeholders})"
-        assert template.startswith(insert) or " WHERE tasks_task.user_id = %(user_id)s" in template
-        assert " OR " not in template
+    for name, template in TEMPLATES.items():
+        insert = "INSERT INTO tasks_task (user_id, {written}) SELECT %(user_id)s, {placeholders} WHERE "
+        assert template.startswith(insert) == (name == "CREATE")
+        # Every table that is read is limited to the user. Only the two subqueries of a create are alternatives.
+        assert re.search(r"( FROM tasks_task|UPDATE tasks_task SET .*) WHERE ", template)
+        for part in re.split(r"FROM tasks_task|UPDATE tasks_task SET", template)[1:]:
+            assert " WHERE tasks_task.user_id = %(user_id)s" in part
+        assert template.count(" OR ") == (name == "CREATE")
 
 
 def test_a_statement_is_rendered_once_for_each_set_of_columns() -> None:

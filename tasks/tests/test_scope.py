@@ -104,6 +104,7 @@ def test_no_statement_reaches_the_task_of_another_user(
 
 def test_a_create_is_for_the_user_even_if_the_values_name_another(adas: TaskQuerySet, rows: Rows) -> None:
     task = adas.create_row({"title": "new", "user_id": "bob"})
+    assert task is not None
     assert (task["user_id"], rows()[-1]["user_id"]) == ("ada", "ada")
 
 

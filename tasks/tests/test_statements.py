@@ -15,7 +15,7 @@ Request = tuple[str, str, Any, int]
 OPERATIONS: dict[str, tuple[Request, str]] = {
     "listTasks": (("GET", "/api/tasks", None, 200), "SELECT .* WHERE .*{user}"),
     "listTasks, filtered": (("GET", "/api/tasks?status=pending", None, 200), "SELECT .* WHERE .*{user}.*completed"),
-    "createTask": (("POST", "/api/tasks", {"title": "x"}, 201), "INSERT .* VALUES .*'ada'"),
+    "createTask": (("POST", "/api/tasks", {"title": "x"}, 201), "INSERT .* SELECT 'ada', .* WHERE .*{user}.*{user}"),
     "getTask": (("GET", "/api/tasks/{id}", None, 200), "SELECT .* WHERE .*{user}.*{id}"),
     "updateTask": (("PUT", "/api/tasks/{id}", {"title": "y"}, 200), "UPDATE .* WHERE .*{user}.*{id}.*RETURNING"),
     "patchTask": (("PATCH", "/api/tasks/{id}", {"title": "y"}, 200), "UPDATE .* WHERE .*{user}.*{id}.*RETURNING"),

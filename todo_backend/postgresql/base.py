@@ -4,6 +4,7 @@ import selectors
 from time import monotonic
 from typing import Any
 
+from django.db import OperationalError
 from django.db.backends.postgresql import base
 from psycopg.pq import TransactionStatus
 
@@ -38,8 +39,27 @@ class DatabaseWrapper(base.DatabaseWrapper):
         return Connection.connect(**conn_params)
 
     def init_connection_state(self) -> None:
+        """Sets up a new connection. Sends a statement only if the role or the database has unusual settings."""
+        self.refuse_encoding()
         super().init_connection_state()
+        self.ensure_datestyle()
         self.checked_at = monotonic()
+
+    def refuse_encoding(self) -> None:
+        """Raises `OperationalError` unless the database's encoding is UTF8.
+
+        SQL_ASCII counts bytes in place of characters, so it refuses titles that are short enough. The other encodings
+        lack characters. PgBouncer passes the encoding on; a pooler that does not is trusted.
+        """
+        encoding = self.connection.info.parameter_status("server_encoding")
+        if encoding not in ("UTF8", None):
+            raise OperationalError(f"the encoding of the database is {encoding}; it must be UTF8")
+
+    def ensure_datestyle(self) -> None:
+        """Sets the style ISO, the only one in which psycopg reads times. PgBouncer keeps it, as it keeps `TimeZone`."""
+        style = self.connection.info.parameter_status("DateStyle")
+        if style and not style.startswith("ISO"):
+            self.connection.execute("SET datestyle TO ISO")
 
     def is_usable(self) -> bool:
         """Whether the connection works. Django asks before it uses a connection again (`CONN_HEALTH_CHECKS`).

@@ -20,6 +20,7 @@ UNUSABLE: dict[str, dict[str, str]] = {
     "format": {"LOG_FORMAT": "xml"},
     "threads": {"THREADS": "many"},
     "no threads": {"THREADS": "0"},
+    "no tasks": {"TASKS_PER_USER": "0"},
     "no workers": {"WORKERS": "-1"},
     "too many workers": {"WORKERS": "10001"},
     "port 65536": {"PORT": "65536"},

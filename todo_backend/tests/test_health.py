@@ -1,3 +1,4 @@
+import re
 from typing import Any
 
 import pytest
@@ -43,6 +44,15 @@ def test_readyz_is_503_without_a_database() -> None:
     assert response.status_code == 503
     assert response.json() == {"detail": "The database cannot be reached."}
     assert int(response["Retry-After"]) > 0
+
+
+@pytest.mark.django_db
+def test_readyz_is_503_without_the_table(caplog: pytest.LogCaptureFixture) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("DROP TABLE tasks_task")
+    response = Client().get("/readyz", headers=ANY_HOST)
+    assert (response.status_code, response.json()) == (503, {"detail": "The database cannot be reached."})
+    assert re.search("The database cannot be used: .*tasks_task", caplog.text)
 
 
 @pytest.mark.requirement("FR-010")

@@ -83,6 +83,8 @@ SETTINGS: dict[str, tuple[str, dict[str, str], Any]] = {
     "slots unset": ("DATABASE_SLOTS", {}, 15),
     "slots": ("DATABASE_SLOTS", {"THREADS": "4"}, 3),
     "one thread": ("DATABASE_SLOTS", {"THREADS": "1"}, 1),
+    "tasks unset": ("TASKS_PER_USER", {}, 10_000),
+    "tasks": ("TASKS_PER_USER", {"TASKS_PER_USER": "1"}, 1),
     "serve unset": ("SERVER", {}, ("0.0.0.0", 8000, 1, 16)),
     "serve": ("SERVER", {"HOST": "::", "PORT": "80", "WORKERS": "2", "THREADS": "4"}, ("::", 80, 2, 4)),
     "database unset": ("DATABASES/default/ENGINE", {}, "django.db.backends.sqlite3"),

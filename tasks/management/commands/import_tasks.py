@@ -1,3 +1,4 @@
+import unicodedata
 from argparse import ArgumentParser
 from contextlib import closing
 from datetime import UTC, datetime
@@ -9,11 +10,11 @@ from django.db import DataError, IntegrityError, connection, models, reset_queri
 from tqdm import tqdm
 
 from tasks.management.errors import first_line, one_line_errors
-from tasks.management.source import FIELDS, Row, Source, connect
+from tasks.management.source import FIELDS, MAX_ROW_BYTES, Row, Source, connect
 from tasks.models import Task
 
-# New tasks get ids above the imported ones, so half of all ids stay free for them.
-MAX_IMPORTED_ID = 2**62
+# New tasks get ids above the imported ones, so half of the ids up to `MAX_ID` stay free for them.
+MAX_IMPORTED_ID = 2**52
 # For error messages: what a valid value is, by the type of the field
 DESCRIPTIONS = {
     "BigAutoField": f"a whole number from 1 to {MAX_IMPORTED_ID}",
@@ -58,11 +59,13 @@ class Command(BaseCommand):
         if not dry_run:
             advance_sequence(source.highest_id_up_to(MAX_IMPORTED_ID))
         with tqdm(total=source.count, unit="task", disable=None) as progress:
-            for rows in source.batches():
+            for rows, too_large in source.batches():
                 new, rejections = import_batch(rows, dry_run=dry_run)
-                read, imported, skipped = read + len(rows), imported + new, skipped + len(rejections)
+                rejections += [(pk, f"the row has more than {MAX_ROW_BYTES} bytes") for pk in too_large]
+                batch_size = len(rows) + len(too_large)
+                read, imported, skipped = read + batch_size, imported + new, skipped + len(rejections)
                 self.report(rejections)
-                progress.update(len(rows))
+                progress.update(batch_size)
                 # With DEBUG, Django keeps every statement in memory.
                 reset_queries()
         done = "would be imported" if dry_run else "imported"
@@ -119,10 +122,18 @@ def read_tasks(rows: list[Row]) -> tuple[list[Task], list[Rejection]]:
     tasks, rejections = [], []
     for row in rows:
         try:
-            tasks.append(Task(**{name: convert(FIELDS[name], value) for name, value in row.items()}))
+            task = Task(**{name: convert(FIELDS[name], value) for name, value in row.items()})
+            if not is_possible_sub(task.user_id):
+                raise ValueError("user_id is blank or has control characters")
+            tasks.append(task)
         except ValueError as exc:
             rejections.append((row["id"], str(exc)))
     return tasks, rejections
+
+
+def is_possible_sub(user_id: str) -> bool:
+    """Whether a token may have this `sub`. The length is left to the constraint."""
+    return bool(user_id.strip()) and not any(unicodedata.category(character) == "Cc" for character in user_id)
 
 
 def convert(field: "models.Field[Any, Any]", value: Any) -> Any:
