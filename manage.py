@@ -14,9 +14,10 @@ from tasks.management.errors import first_line
 
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "todo_backend.settings")
-    # Commands print names and messages that a code page of Windows may lack.
+    # On Windows, the encoding of a pipe is a code page: it lacks characters of names and messages, and `loaddata` could
+    # not read what `dumpdata` writes. Python 3.15 writes UTF-8 on every system.
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")
+        sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
     try:
         execute_from_command_line(sys.argv)
     except ImproperlyConfigured as exc:

@@ -384,11 +384,8 @@ def test_a_text_that_is_not_utf_8_is_reported_and_skipped(sqlite: SourceDatabase
     assert [row["id"] for row in rows()] == [8]
 
 
-@pytest.mark.parametrize(("encoding", "reason"), [("utf-8", "\u03c3"), ("cp1252", "\\u03c3")])
-def test_a_reason_that_cannot_be_printed_is_escaped(
-    encoding: str, reason: str, sqlite: SourceDatabase, tmp_path: Path
-) -> None:
-    """Messages of the database may be in any language."""
+def test_a_reason_in_another_language_is_printed_whatever_the_code_page(sqlite: SourceDatabase, tmp_path: Path) -> None:
+    """A database's messages may be in any language."""
     sqlite.create_table()
     sqlite.add_many(1, 2)
     url = f"sqlite:///{tmp_path / 'todo.sqlite3'}"
@@ -397,8 +394,8 @@ def test_a_reason_that_cannot_be_printed_is_escaped(
         database.execute(
             "CREATE TRIGGER refuse BEFORE INSERT ON tasks_task WHEN NEW.id = 1 BEGIN SELECT RAISE(ABORT, '\u03c3'); END"
         )
-    result = manage("import_tasks", "--from", sqlite.url, DATABASE_URL=url, PYTHONIOENCODING=encoding)
-    assert result.stdout.splitlines() == [f"1: {reason}", *summary(1, 0, 1)]
+    result = manage("import_tasks", "--from", sqlite.url, DATABASE_URL=url, PYTHONIOENCODING="cp1252")
+    assert result.stdout.splitlines() == ["1: \u03c3", *summary(1, 0, 1)]
     assert result.stderr == "CommandError: Some rows were skipped; the reasons are listed above.\n"
 
 
