@@ -150,11 +150,15 @@ def server(log: Path, **variables: str) -> AbstractContextManager[str]:
 def development_server(log: Path, **variables: str) -> AbstractContextManager[str]:
     """Runs `runserver`, like `make run`, and yields its address. Its output goes to `log`."""
     port = free_port()
-    return serving([sys.executable, "manage.py", "runserver", "--noreload", str(port)], port, log, variables)
+    command = [sys.executable, "manage.py", "runserver", "--noreload", str(port)]
+    # `runserver` does not handle SIGTERM, and would end before coverage saves its data.
+    return serving(command, port, log, variables, stop_signal=signal.SIGINT)
 
 
 @contextmanager
-def serving(command: Sequence[str], port: int, log: Path, variables: dict[str, str]) -> Iterator[str]:
+def serving(
+    command: Sequence[str], port: int, log: Path, variables: dict[str, str], stop_signal: int = signal.SIGTERM
+) -> Iterator[str]:
     """Runs a server while the context lasts. Yields its address as soon as it answers."""
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -170,7 +174,7 @@ def serving(command: Sequence[str], port: int, log: Path, variables: dict[str, s
         yield f"http://127.0.0.1:{port}"
     finally:
         # On Windows, terminate() would end the process at once and leave its workers, so the group gets Ctrl-Break.
-        process.send_signal(getattr(signal, "CTRL_BREAK_EVENT", signal.SIGTERM))
+        process.send_signal(getattr(signal, "CTRL_BREAK_EVENT", stop_signal))
         process.wait(timeout=30)
     assert "Killing" not in log.read_text(encoding="utf-8"), "Granian has killed a worker that did not stop"
 
