@@ -8,5 +8,5 @@ urlpatterns = [
     path("readyz", health.ReadinessView.as_view()),
     path("api/schema", pages.SchemaView.as_view(), name="schema"),
     path("api/docs", pages.SwaggerView.as_view(), name="docs"),
-    path("static/<path:name>", pages.swagger_file),
+    *(path(f"static/{name}", pages.swagger_file, {"name": name}) for name in pages.SWAGGER_FILES),
 ]

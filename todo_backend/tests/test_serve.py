@@ -189,6 +189,7 @@ def test_a_request_that_does_not_end_is_cut_off_after_fifteen_seconds(database_u
     assert "Killing this worker, because its requests have not ended in 15 s." in log.read_text(encoding="utf-8")
 
 
+@pytest.mark.posix
 def test_connections_leave_half_of_the_files_for_the_database(database_url: str, tmp_path: Path) -> None:
     port = free_port()
     command = ["sh", "-c", 'ulimit -n 200; exec "$@"', "sh", *serve_command(port=port)]

@@ -261,7 +261,7 @@ def test_a_path_over_2048_bytes_is_answered_as_any_unknown_route(path: bytes, ei
 def test_the_log_names_the_limit_of_a_path(address: str, log: Path) -> None:
     for path in TOO_LONG:
         raw_request(address, b"GET " + path + b" HTTP/1.1\r\nHost: localhost\r\nX-Request-ID: too-long")
-    lines = [line for line in log.read_text().splitlines() if "too-long" in line]
+    lines = [line for line in log.read_text("utf-8").splitlines() if "too-long" in line]
     assert len(lines) == len(TOO_LONG)
     assert all(": GET /api/path-over-2048-bytes 404 in " in line for line in lines)
 
