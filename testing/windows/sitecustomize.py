@@ -54,6 +54,7 @@ for owner, names in NAMES.items():
     for name in set(names.split()) & vars(owner).keys():
         delattr(owner, name)
 os.kill, signal.raise_signal = kill, raise_signal
+signal.CTRL_BREAK_EVENT = signal.SIGTERM  # type: ignore[attr-defined]
 selectors.DefaultSelector = selectors.SelectSelector  # type: ignore[assignment, misc]
 subprocess.Popen.kill = subprocess.Popen.terminate  # type: ignore[method-assign]
 # A pipe's text is in the code page, and its lines end with CR and LF.
