@@ -37,8 +37,8 @@ def largest_list(postgresql: Postgresql) -> Iterator[None]:
 
 @pytest.fixture
 def server(folder: Path, postgresql: Postgresql, largest_list: None) -> Iterator[Backend]:
-    variables = {"TASKS_PER_USER": str(TASKS_PER_USER), "ALLOWED_HOSTS": f"{NAME},127.0.0.1"}
-    with Backend(folder, postgresql.todo_url(), **variables) as server:
+    hosts = f"{NAME},127.0.0.1"
+    with Backend(folder, postgresql.todo_url(), TASKS_PER_USER=str(TASKS_PER_USER), ALLOWED_HOSTS=hosts) as server:
         yield server
 
 
