@@ -47,7 +47,7 @@ coverage: .venv/installed-dev
 lint check: export PYTHON_DOTENV_DISABLED = true
 lint check: export BETTER_AUTH_SECRET = a secret that is only there to be long enough
 lint check: export DEBUG =
-lint check: export ALLOWED_HOSTS =
+lint check: export ALLOWED_HOSTS = todo.example.com
 lint check: export CORS_ALLOWED_ORIGINS =
 lint check: export DATABASE_URL = postgresql://todo@localhost/todo
 lint: .venv/installed-dev

@@ -68,8 +68,8 @@ class Places:
         with self.changed:
             if not self.changed.wait_for(lambda: self.is_free(user_id), PLACE_TIMEOUT):
                 raise TooManyBodies(
-                    f"{self.users.count(user_id)} bodies of this user are being read, {len(self.users)} in all, "
-                    f"of at most {self.per_user} and {self.total}"
+                    f"{self.users.count(user_id)} bodies of this user are being read, of at most {self.per_user}, "
+                    f"and {len(self.users)} in all, of at most {self.total}"
                 )
             self.users.append(user_id)
         try:

@@ -1,6 +1,8 @@
 """System checks for settings that work but are insecure: warnings, and with `check --deploy` errors, too."""
 
 from collections.abc import Iterator
+from ipaddress import ip_address
+from typing import Any
 
 from django.conf import settings
 from django.core import checks
@@ -10,6 +12,8 @@ from django.db import connection
 MIN_SECRET_BYTES = 32
 BETTER_AUTH_DEFAULT_SECRET = "better-auth-secret-12345678901234567890"  # noqa: S105
 EXAMPLE_SECRET = "change-me-to-the-secret-of-your-better-auth"  # noqa: S105
+# The values of libpq's `sslmode` that accept no unencrypted connection.
+ENCRYPTED = ("require", "verify-ca", "verify-full")
 
 
 def weak_settings() -> Iterator[tuple[int, str]]:
@@ -31,6 +35,36 @@ def weak_settings() -> Iterator[tuple[int, str]]:
         yield 7, "CORS_ALLOWED_ORIGINS has a wildcard."
     if connection.vendor == "sqlite":
         yield 8, "DATABASE_URL is SQLite, a file that is lost with the machine."
+    if all(is_this_machine(host) for host in settings.ALLOWED_HOSTS):
+        yield 9, "ALLOWED_HOSTS has only names of this machine."
+    if connection.vendor == "postgresql" and not is_encrypted_or_private(connection.settings_dict):
+        yield 10, "DATABASE_URL has a public host, and no sslmode=require, verify-ca or verify-full."
+
+
+def is_this_machine(host: str) -> bool:
+    """Whether the item of ALLOWED_HOSTS is a name or an address of the loopback interface."""
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host.lower().rpartition(".")[2] == "localhost"
+
+
+def is_encrypted_or_private(database: dict[str, Any]) -> bool:
+    """Whether connections to PostgreSQL are always encrypted, or are to private networks only."""
+    options = database["OPTIONS"]
+    hosts = [database["HOST"], options.get("host", ""), options.get("hostaddr", "")]
+    return options.get("sslmode") in ENCRYPTED or not any(
+        is_public(host) for host in ",".join(map(str, hosts)).split(",")
+    )
+
+
+def is_public(host: str) -> bool:
+    """Whether a host of a database is a public address, or a name that may have one. A path is a socket's."""
+    try:
+        return ip_address(host).is_global
+    except ValueError:
+        name = host.lower().rstrip(".")
+        return "." in name and not name.startswith("/") and not name.endswith(".internal")
 
 
 @checks.register()

@@ -75,7 +75,7 @@ def compressed(name: str) -> tuple[bytes, str]:
 def swagger_file(request: HttpRequest, name: str) -> HttpResponse:
     """A file of the Swagger page, compressed for every client, because every browser accepts that.
 
-    Granian copies an answer for each client, until the client has read it. The largest file has 1.6 MB, and 0.5 MB
+    Granian copies an answer for each client, until the client has read it. The largest file has 1.6 MB, and 0.4 MB
     compressed.
     """
     content, tag = compressed(name)

@@ -69,9 +69,9 @@ def max_connections() -> int:
     Without a file for the next connection, Granian tries to accept it again and again without a pause, and the
     application cannot connect to the database.
     """
-    # Windows has no such limit.
-    files = os.sysconf("SC_OPEN_MAX") if hasattr(os, "sysconf") else 2 * MAX_CONNECTIONS
-    return min(MAX_CONNECTIONS, files // 2)
+    # Windows has no such limit. -1 stands for no limit, which macOS can have.
+    files = os.sysconf("SC_OPEN_MAX") if hasattr(os, "sysconf") else -1
+    return MAX_CONNECTIONS if files == -1 else min(MAX_CONNECTIONS, files // 2)
 
 
 def load_application() -> Any:

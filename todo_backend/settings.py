@@ -77,7 +77,7 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = 64 * 1024
 DATA_UPLOAD_MAX_NUMBER_FIELDS = None
 
 SILENCED_SYSTEM_CHECKS = [
-    "security.W002",  # X-Frame-Options: no page here acts for a user by cookie, so there is nothing to click-jack
+    "security.W002",  # X-Frame-Options: the Content-Security-Policy of /api/docs, the only page, forbids frames
     "security.W003",  # CSRF: a browser never adds a bearer token by itself
     "security.W004",  # HSTS: the proxy that ends TLS sends it
     "security.W008",  # redirect to HTTPS: the proxy does that, and health probes come over plain HTTP

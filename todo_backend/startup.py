@@ -28,11 +28,12 @@ def log_configuration() -> None:
         connection.close()
     database = connection.settings_dict
     logger.info(
-        "Database: %s at %s. Tokens: %s. CORS origins: %s. Weak settings: %s. Pending migrations: %s.",
+        "Database: %s at %s. Tokens: %s. CORS origins: %s. Hosts: %s. Weak settings: %s. Pending migrations: %s.",
         connection.vendor,
         database["HOST"] or database["OPTIONS"].get("host", database["NAME"]),
         "; ".join(accepted_tokens()),
         "*" if settings.CORS_ALLOW_ALL_ORIGINS else ", ".join(settings.CORS_ALLOWED_ORIGINS),
+        ", ".join(settings.ALLOWED_HOSTS),
         "; ".join(message.rstrip(".") for _, message in weak_settings()) or "none",
         pending,
     )

@@ -1,6 +1,5 @@
 """Verifies tokens: the header, the signature and the claims of a JWT (RFC 7519)."""
 
-import json
 import time
 import unicodedata
 from base64 import urlsafe_b64decode
@@ -13,6 +12,7 @@ import jwt
 from django.conf import settings
 from jwt.algorithms import HMACAlgorithm, OKPAlgorithm
 from rest_framework.exceptions import AuthenticationFailed
+from rest_framework.utils import json
 
 from .jwks import KEY_TYPE_BY_ALGORITHM, published_keys
 
@@ -162,10 +162,11 @@ def uses_published_key(header: Mapping[str, Any]) -> bool:
 
 
 def json_object(data: bytes) -> Mapping[str, Any]:
-    """A JSON object in UTF-8. `json.loads` alone would also accept UTF-16, UTF-32 and a byte order mark.
+    """A JSON object in UTF-8. Without `decode()`, UTF-16, UTF-32 and a byte order mark would be accepted, too.
 
     It is read-only, because requests share it. Raises `ValueError` or `RecursionError`.
     """
+    # Unlike Python's own `loads`, this one refuses NaN and Infinity.
     value = json.loads(data.decode())
     if not isinstance(value, dict):
         raise ValueError("it is not an object")
@@ -236,7 +237,7 @@ def validate_issuer_or_audience(name: str, values: list[Any], expected: str) -> 
 
 
 def is_numeric_date(value: object) -> bool:
-    """Whether this is a `NumericDate` (RFC 7519, section 2) up to the year 9999. NaN, which Python parses, is not."""
+    """Whether this is a `NumericDate` (RFC 7519, section 2) up to the year 9999."""
     return isinstance(value, int | float) and not isinstance(value, bool) and value <= MAX_NUMERIC_DATE
 
 

@@ -130,6 +130,8 @@ REFUSED = {
     "payload an array": (sign([claims()]), INVALID),
     "payload a string": (sign("ada"), INVALID),
     "payload null": (sign(None), INVALID),
+    **{f"payload with {name}": (sign(raw_claims(x=name)), INVALID) for name in ("NaN", "Infinity", "-Infinity")},
+    "header with NaN": (sign(claims(), b'{"alg":"HS256","x":NaN}'), INVALID),
     "payload with a number of 5000 digits": (sign(raw_claims(x="9" * 5000)), INVALID),
     "payload cut off": (sign(json.dumps(claims())[:-1].encode()), INVALID),
     "the session cookie cache": (sign({"session": {"token": "t"}, "user": {"id": "ada"}, "exp": NOW + 900}), INVALID),

@@ -13,7 +13,7 @@ from testing.environment import SECRET, settings_from
 from testing.processes import manage
 from todo_backend.checks import EXAMPLE_SECRET
 
-POSTGRESQL = {"DATABASE_URL": "postgresql://u:pw@127.0.0.1/todo"}
+DEPLOYED = {"DATABASE_URL": "postgresql://u:pw@127.0.0.1/todo", "ALLOWED_HOSTS": "api.example.com"}
 # The settings that depend on the environment and that a check reads.
 CHECKED = [
     "ALLOWED_HOSTS",
@@ -32,7 +32,7 @@ def check(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Check:
     """Runs `check` with the settings that the variables make. Returns its exit code and its output."""
 
     def check(*options: str, **variables: str) -> tuple[int, str]:
-        values = settings_from(**{**POSTGRESQL, **variables})
+        values = settings_from(**{**DEPLOYED, **variables})
         for name in CHECKED:
             setattr(settings, name, values[name])
         monkeypatch.setattr("todo_backend.checks.connection", ConnectionHandler(values["DATABASES"])["default"])
@@ -49,9 +49,7 @@ def check(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Check:
 STRONG: dict[str, dict[str, str]] = {
     "defaults": {},
     "keys alone": {"BETTER_AUTH_SECRET": "", "BETTER_AUTH_URL": "https://app.example.com/auth"},
-    "empty": dict.fromkeys(
-        ["DEBUG", "LOG_LEVEL", "LOG_FORMAT", "ALLOWED_HOSTS", "CORS_ALLOWED_ORIGINS", "SECRET_KEY"], ""
-    ),
+    "empty": dict.fromkeys(["DEBUG", "LOG_LEVEL", "LOG_FORMAT", "CORS_ALLOWED_ORIGINS", "SECRET_KEY"], ""),
     "cases": {"DEBUG": "FALSE", "LOG_LEVEL": "warning"},
     "hosts": {"ALLOWED_HOSTS": "api.example.com, .example.com ,[::1],10.0.0.1"},
     "origins": {"CORS_ALLOWED_ORIGINS": "https://a.example.com, http://[::1]:3000 ,HTTP://B.example.com:80"},
@@ -59,6 +57,18 @@ STRONG: dict[str, dict[str, str]] = {
         "DATABASE_URL": "postgres://u:p%40%2F%3A%23@ep-x-pooler.neon.tech/d?sslmode=require&channel_binding=require"
     },
     "socket": {"DATABASE_URL": "postgresql:///d"},
+    "a host that is a number": {"DATABASE_URL": "postgresql://u:pw@/d?host=5"},
+    **{
+        f"host {host}": {"DATABASE_URL": f"postgresql://u:pw@{host}/d"}
+        for host in (
+            *("", "db", "localhost", "db.internal", "db.flycast.INTERNAL.", "10.0.0.1", "192.168.1.1", "172.16.0.1"),
+            *("127.0.0.1", "[::1]", "[fd00::1]", "[fe80::1]", "100.64.0.1", "%2Fvar%2Frun%2Fpg.d", "a,10.0.0.1"),
+        )
+    },
+    **{
+        f"{mode} at a public host": {"DATABASE_URL": f"postgresql://u:pw@db.example.com/d?sslmode={mode}"}
+        for mode in ("require", "verify-ca", "verify-full")
+    },
 }
 
 
@@ -81,6 +91,18 @@ WEAK: dict[str, tuple[str, dict[str, str]]] = {
     "any origin": ("007", {"CORS_ALLOWED_ORIGINS": "*"}),
     "no database": ("008", {"DATABASE_URL": ""}),
     "sqlite": ("008", {"DATABASE_URL": "sqlite:///x.sqlite3"}),
+    "default hosts": ("009", {"ALLOWED_HOSTS": ""}),
+    "only this machine's names": ("009", {"ALLOWED_HOSTS": "LOCALHOST,.localhost,todo.localhost,127.0.1.1,[::1]"}),
+    **{
+        f"database at {host}": ("010", {"DATABASE_URL": f"postgresql://u:pw@{host}/d"})
+        for host in ("db.example.com", "8.8.8.8", "[2606:4700::1111]", "10.0.0.1,db.example.com", "internal.example")
+    },
+    "host as a parameter": ("010", {"DATABASE_URL": "postgresql://u:pw@/d?host=db.example.com"}),
+    "address as a parameter": ("010", {"DATABASE_URL": "postgresql://u:pw@db/d?hostaddr=8.8.8.8"}),
+    **{
+        f"sslmode {mode}": ("010", {"DATABASE_URL": f"postgresql://u:pw@db.example.com/d?sslmode={mode}"})
+        for mode in ("disable", "allow", "prefer")
+    },
 }
 
 
@@ -99,6 +121,6 @@ def test_a_weak_value_is_a_warning_of_check_and_an_error_of_check_deploy(
 
 
 def test_manage_py_check_deploy_fails_on_a_weak_value() -> None:
-    result = manage("check", "--deploy", **POSTGRESQL, DEBUG="true")
+    result = manage("check", "--deploy", **DEPLOYED, DEBUG="true")
     assert result.returncode == 1
     assert "todo_backend.E005" in result.stderr

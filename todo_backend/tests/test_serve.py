@@ -18,6 +18,7 @@ from django.conf import settings
 from testing.http import AUTHORIZATION, TOKEN, connect, raw_request, request
 from testing.processes import WINDOWS, environment, free_port, migrate, run, serve_command, server, serving
 from testing.servers import get, wait_until
+from todo_backend.server import max_connections
 
 LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} (?:INFO|WARNING) [\w.]+ \S+: .+")
 POST = "POST /api/tasks HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
@@ -187,6 +188,12 @@ def test_a_request_that_does_not_end_is_cut_off_after_fifteen_seconds(database_u
             assert 14 < time.monotonic() - start < 17
         assert process.wait(timeout=5) == 0
     assert "Killing this worker, because its requests have not ended in 15 s." in log.read_text(encoding="utf-8")
+
+
+def test_without_a_limit_of_files_there_are_2048_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    """macOS can have no limit."""
+    monkeypatch.setattr(os, "sysconf", lambda _name: -1, raising=False)
+    assert max_connections() == 2048
 
 
 @pytest.mark.posix

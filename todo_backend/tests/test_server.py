@@ -85,7 +85,7 @@ def test_the_first_line_shows_the_configuration(address: str, log: Path, databas
         host = connection.settings_dict["OPTIONS"]["host"]
     assert f"Database: {connection.vendor} at {host}." in line
     assert "Tokens: HS256 under BETTER_AUTH_SECRET." in line
-    assert "CORS origins: http://localhost:3000." in line
+    assert "CORS origins: http://localhost:3000. Hosts: localhost, 127.0.0.1, [::1]." in line
     assert ("DATABASE_URL is SQLite" in line) == (connection.vendor == "sqlite")
     assert "Pending migrations: none." in line
 
