@@ -16,6 +16,8 @@ from .servers import Server
 LUA = Path(__file__).with_name("wrk.lua")
 # Tasks for each second of deletes: more than any server deletes
 DELETES = 10_000
+# Users who take turns to create tasks
+CREATING = 100
 
 
 class Request(NamedTuple):
@@ -65,12 +67,23 @@ def each_task(user: str, method: str, path: str = "", body: str = "") -> Callabl
     return requests
 
 
-def same_request(user: str, method: str, body: str = "", *, forged: bool = False) -> Callable[..., list[Request]]:
+def same_request(user: str, method: str, *, forged: bool = False) -> Callable[..., list[Request]]:
     def requests(postgresql: Postgresql, database: str) -> list[Request]:
         sent = token(user)
-        return [Request(method, "/api/tasks", f"{sent[:-4]}AAAA" if forged else sent, body)]
+        return [Request(method, "/api/tasks", f"{sent[:-4]}AAAA" if forged else sent)]
 
     return requests
+
+
+def creates(postgresql: Postgresql, database: str) -> list[Request]:
+    """Creates of users with 20 tasks each: the more tasks a user has, the longer the limit of tasks takes to check."""
+    users = [f"create {number}" for number in range(CREATING)]
+    postgresql.execute(database, "DELETE FROM tasks_task WHERE user_id LIKE 'create %'")
+    for user in users:
+        add_tasks(postgresql, database, user, 20)
+    postgresql.execute(database, "VACUUM ANALYZE tasks_task")
+    body = json.dumps({"title": "Buy milk", "description": "2 l"})
+    return [Request("POST", "/api/tasks", token(user), body) for user in users]
 
 
 def deletes(seconds: int) -> Callable[[Postgresql, str], list[Request]]:
@@ -83,7 +96,7 @@ def deletes(seconds: int) -> Callable[[Postgresql, str], list[Request]]:
     return requests
 
 
-# Users and the number of their tasks
+# Users and the number of their tasks; `creates` and `deletes` add others.
 USERS = {"get": 1000, "few": 20, "many": 1000, "update": 1000, "toggle": 1000}
 
 
@@ -92,9 +105,7 @@ def operations(seconds: int) -> list[Operation]:
         Operation("get", 200, each_task("get", "GET")),
         Operation("list of 20", 200, same_request("few", "GET")),
         Operation("list of 1000", 200, same_request("many", "GET")),
-        Operation(
-            "create", 201, same_request("create", "POST", json.dumps({"title": "Buy milk", "description": "2 l"}))
-        ),
+        Operation("create", 201, creates),
         Operation("update", 200, each_task("update", "PUT", "", json.dumps({"title": "Buy oat milk"}))),
         Operation("toggle", 200, each_task("toggle", "PATCH", "/complete")),
         Operation("delete", 204, deletes(seconds)),
