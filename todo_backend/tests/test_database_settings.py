@@ -102,7 +102,7 @@ def test_a_database_of_another_encoding_is_503_with_the_reason_in_the_log(
 
 
 def test_migrate_refuses_a_database_of_another_encoding_in_one_line(encoding: str, encoded: str) -> None:
-    result = manage("migrate", DATABASE_URL=encoded)
+    result = manage("migrate", DATABASE_URL=encoded, ALLOWED_HOSTS="api.example.com")
     assert result.returncode == 1
     assert result.stderr == f"Database error: the encoding of the database is {encoding}; it must be UTF8\n"
 
@@ -172,7 +172,7 @@ def test_a_missing_schema_is_503(ada: UserClient, caplog: pytest.LogCaptureFixtu
         for method, path, body in [*OPERATIONS, ("GET", "/readyz", None)]:
             assert ada(method, path, body).status_code == 503
         assert "run `manage.py migrate`" in caplog.text
-    result = manage("migrate", DATABASE_URL=url)
+    result = manage("migrate", DATABASE_URL=url, ALLOWED_HOSTS="api.example.com")
     assert result.returncode == 1
     [line] = result.stderr.splitlines()
     assert "no schema has been selected to create in" in line
