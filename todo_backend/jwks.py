@@ -59,6 +59,8 @@ MAX_SIZE = 64 * 1024
 # Characters of the log that the key server may fill in one line.
 MAX_LOGGED = 500
 
+BEING_FETCHED = "Better Auth's keys are being fetched; try again."
+
 # By id and algorithm.
 Keys = dict[tuple[str, str], jwt.PyJWK]
 
@@ -133,7 +135,7 @@ class PublishedKeys:
             if not self.waiting_slots.acquire(blocking=False):
                 raise BetterAuthUnavailable(
                     wait=1,
-                    detail="Better Auth's keys are being fetched; try again.",
+                    detail=BEING_FETCHED,
                     reason="too many requests wait for Better Auth's keys already",
                 )
             try:

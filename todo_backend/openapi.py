@@ -9,7 +9,8 @@ from drf_spectacular.extensions import OpenApiSerializerFieldExtension
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.utils import Direction
 
-from .exceptions import TooManyBodies
+from .exceptions import BetterAuthUnavailable, TooManyBodies
+from .jwks import BEING_FETCHED
 from .log import REQUEST_ID
 from .tokens import ENCRYPTED, EXPIRED, INVALID, NOT_A_JWT
 
@@ -146,7 +147,8 @@ ERRORS = {
         {
             "database": "The database cannot be reached.",
             "unknown": "The connection to the database broke; whether the change was made is unknown.",
-            "keys": "Better Auth cannot be reached for the keys that verify the token.",
+            "keys": str(BetterAuthUnavailable.default_detail),
+            "fetch": BEING_FETCHED,
             "bodies": str(TooManyBodies.default_detail),
         },
         "Retry-After",

@@ -14,9 +14,10 @@ from tasks.models import Task
 from tasks.serializers import TaskSerializer
 from testing.client import Response, UserClient
 from testing.failures import UNKNOWN, fail_with
-from testing.key_server import PUBLISHING
+from testing.key_server import PUBLISHING, key_server
 from testing.tokens import claims, sign, token
 from todo_backend.bodies import places
+from todo_backend.jwks import published_keys
 from todo_backend.openapi import SchemaGenerator
 
 
@@ -198,7 +199,6 @@ def create_beyond_the_limit(ada: UserClient) -> Any:
 UNPUBLISHED = sign(claims(), {"alg": "EdDSA", "kid": "k"})
 
 
-# The requests that give each example of an error.
 def create_without_a_place(user: UserClient) -> Response:
     with ExitStack() as stack:
         for _ in range(places.per_user):
@@ -206,6 +206,18 @@ def create_without_a_place(user: UserClient) -> Response:
         return user("POST", "/api/tasks", {"title": "x"})
 
 
+def ask_while_others_wait_for_keys(ada: UserClient) -> Any:
+    with key_server() as server, server.holding():
+        settings.BETTER_AUTH_JWKS_URL = server.url
+        slots = published_keys(server.url).waiting_slots
+        while slots.acquire(blocking=False):
+            pass
+        response = ask_with(ada, UNPUBLISHED)
+    published_keys.cache_clear()
+    return response
+
+
+# The requests that give each example of an error.
 PROVOKE: dict[tuple[str, str], Any] = {
     ("BadRequest", "host"): lambda ada: ada("GET", "/api/tasks", Host="evil.example"),
     ("BadRequest", "malformed"): lambda ada: ada("POST", "/api/tasks", raw=b"{title: 1}"),
@@ -220,9 +232,8 @@ PROVOKE: dict[tuple[str, str], Any] = {
     ("Unauthorized", "setting"): lambda ada: ask_with(ada, UNPUBLISHED),
     ("Unauthorized", "issuer"): lambda ada: ask_with(ada, token(iss="http://localhost:3001")),
     ("Unauthorized", "audience"): lambda ada: ask_with(ada, token(aud="http://localhost:3001")),
-    ("Unavailable", "bodies"): create_without_a_place,
     ("NotFound", "missing"): lambda ada: ada("GET", "/api/tasks/1"),
-    ("TooManyTasks", "limit"): lambda ada: create_beyond_the_limit(ada),
+    ("TooManyTasks", "limit"): create_beyond_the_limit,
     ("LengthRequired", "chunked"): lambda ada: ada("POST", "/api/tasks", **{"Transfer-Encoding": "chunked"}),
     ("ContentTooLarge", "large"): lambda ada: ada("POST", "/api/tasks", raw=b"x" * 65537),
     ("UnsupportedMediaType", "text"): lambda ada: ada("POST", "/api/tasks", raw=b"x", content_type="text/plain"),
@@ -233,8 +244,13 @@ PROVOKE: dict[tuple[str, str], Any] = {
     ("InternalServerError", "internal"): lambda ada: fail_with(ZeroDivisionError())(ada)("GET", "/api/tasks"),
     ("Unavailable", "database"): lambda ada: fail_with(OperationalError())(ada)("GET", "/api/tasks"),
     ("Unavailable", "keys"): lambda ada: ask_with(ada, UNPUBLISHED),
+    ("Unavailable", "fetch"): ask_while_others_wait_for_keys,
+    ("Unavailable", "bodies"): create_without_a_place,
 }
-WITH_PUBLISHED_KEYS = [("Unauthorized", "issuer"), ("Unauthorized", "audience"), ("Unavailable", "keys")]
+WITH_PUBLISHED_KEYS = [
+    *(("Unauthorized", "issuer"), ("Unauthorized", "audience")),
+    *(("Unavailable", "keys"), ("Unavailable", "fetch")),
+]
 
 
 @pytest.mark.django_db
