@@ -32,7 +32,7 @@ def test_a_database_that_cannot_be_reached_is_an_error_of_one_line(command: str,
 
 
 def test_a_host_that_does_not_exist_is_an_error_of_one_line() -> None:
-    line = refusal("migrate", url=f"postgresql://todo:{PASSWORD}@todo.invalid/todo")
+    line = refusal("migrate", url=f"postgresql://todo:{PASSWORD}@todo.invalid/todo?sslmode=require")
     assert line.startswith("Database error: failed to resolve host 'todo.invalid': ")
 
 
