@@ -3,6 +3,7 @@
 `pytest -rP` shows the figures.
 """
 
+import resource
 import selectors
 import socket
 import time
@@ -34,7 +35,16 @@ LONG = 62_000
 
 
 @pytest.fixture(scope="module")
-def server(folder: Path, postgresql: Postgresql) -> Iterator[Backend]:
+def files() -> Iterator[None]:
+    """As many open files as docs/deployment.md gives the server. A shell on Debian allows 1024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 8192), hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.fixture(scope="module")
+def server(files: None, folder: Path, postgresql: Postgresql) -> Iterator[Backend]:
     with Backend(folder, postgresql.todo_url(), threads=THREADS) as server:
         yield server
 

@@ -7,6 +7,7 @@ from typing import Any
 from django.conf import settings
 from django.core import checks
 from django.db import connection
+from psycopg.pq import Conninfo
 
 # RFC 7518, section 3.2: a key for HS256 is at least as long as the hash.
 MIN_SECRET_BYTES = 32
@@ -37,7 +38,8 @@ def weak_settings() -> Iterator[tuple[int, str]]:
         yield 8, "DATABASE_URL is SQLite, a file that is lost with the machine."
     if all(is_this_machine(host) for host in settings.ALLOWED_HOSTS):
         yield 9, "ALLOWED_HOSTS has only names of this machine."
-    if connection.vendor == "postgresql" and not is_encrypted_or_private(connection.settings_dict):
+    database = connection.settings_dict
+    if sslmode(database) not in ENCRYPTED and any(is_public(host) for host in database_hosts(database)):
         yield 10, "DATABASE_URL has a public host, and no sslmode=require, verify-ca or verify-full."
 
 
@@ -49,13 +51,16 @@ def is_this_machine(host: str) -> bool:
         return host.lower().rpartition(".")[2] == "localhost"
 
 
-def is_encrypted_or_private(database: dict[str, Any]) -> bool:
-    """Whether connections to PostgreSQL are always encrypted, or are to private networks only."""
+def sslmode(database: dict[str, Any]) -> str:
+    """The `sslmode` of DATABASE_URL, or libpq's default, which the variable PGSSLMODE changes."""
+    [default] = [option.val for option in Conninfo.get_defaults() if option.keyword == b"sslmode"]
+    return database["OPTIONS"].get("sslmode") or (default or b"").decode()
+
+
+def database_hosts(database: dict[str, Any]) -> list[str]:
     options = database["OPTIONS"]
-    hosts = [database["HOST"], options.get("host", ""), options.get("hostaddr", "")]
-    return options.get("sslmode") in ENCRYPTED or not any(
-        is_public(host) for host in ",".join(map(str, hosts)).split(",")
-    )
+    named = [database["HOST"], options.get("host"), options.get("hostaddr")]
+    return [host for item in named if item for host in str(item).split(",")]
 
 
 def is_public(host: str) -> bool:

@@ -102,3 +102,16 @@ def test_a_repeated_create_that_races_a_delete_returns_the_old_task_or_a_new_one
         assert (repeated.status_code, deleted.status_code) == (201, 204)
         remaining = [row["id"] for row in rows() if row["idempotency_key"] == f"key-{number}"]
         assert remaining == ([] if repeated.json()["id"] == before["id"] else [repeated.json()["id"]])
+
+
+def test_concurrent_creates_at_the_limit_are_201_with_a_task_or_409(ada: UserClient, rows: Rows, settings: Any) -> None:
+    """Each may see the tasks of before, so there may be as many tasks too many."""
+    for number in range(ROUNDS):
+        settings.TASKS_PER_USER = len(rows()) + 1
+        answers = concurrently(ada, *[("POST", "/api/tasks", {"title": f"round {number}"})] * 4)
+        created = [answer.json()["id"] for answer in answers if answer.status_code == 201]
+        assert created
+        assert sorted(created) == [row["id"] for row in rows() if row["title"] == f"round {number}"]
+        refused = [answer.status_code for answer in answers if answer.status_code != 201]
+        assert refused == [409] * (4 - len(created))
+        assert ada("POST", "/api/tasks", {"title": "x"}).status_code == 409

@@ -95,7 +95,7 @@ def test_the_limit_is_decided_in_the_statement_of_the_create(
         create(full, key)
 
 
-def test_the_default_is_10000(ada: UserClient, settings: Any) -> None:
+def test_of_10000_tasks_the_last_is_created_and_no_further_one(ada: UserClient, settings: Any) -> None:
     settings.TASKS_PER_USER = 10_000
     Task.objects.bulk_create(Task(user_id="ada", title="x") for _ in range(9_999))
     assert create(ada).status_code == 201

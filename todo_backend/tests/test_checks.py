@@ -30,6 +30,7 @@ Check = Callable[..., tuple[int, str]]
 @pytest.fixture
 def check(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Check:
     """Runs `check` with the settings that the variables make. Returns its exit code and its output."""
+    monkeypatch.delenv("PGSSLMODE", raising=False)
 
     def check(*options: str, **variables: str) -> tuple[int, str]:
         values = settings_from(**{**DEPLOYED, **variables})
@@ -118,6 +119,14 @@ def test_a_weak_value_is_a_warning_of_check_and_an_error_of_check_deploy(
     assert code == 1
     assert f"todo_backend.E{number}" in deployment
     assert variables.get("BETTER_AUTH_SECRET", SECRET).strip() not in everyday + deployment
+
+
+@pytest.mark.parametrize(("sslmode", "code"), [("require", 0), ("prefer", 1)])
+def test_the_sslmode_may_be_libpqs_own_variable(
+    sslmode: str, code: int, check: Check, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGSSLMODE", sslmode)
+    assert check("--deploy", DATABASE_URL="postgresql://u:pw@db.example.com/d")[0] == code
 
 
 def test_manage_py_check_deploy_fails_on_a_weak_value() -> None:
