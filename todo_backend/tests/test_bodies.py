@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from threading import Event
 from typing import Any
@@ -320,13 +320,23 @@ def test_a_body_that_is_not_read_needs_no_place(ada: UserClient, six_places: Non
 def test_a_place_that_becomes_free_is_for_a_request_that_waits(
     ada: UserClient, six_places: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bodies, "PLACE_TIMEOUT", 10)
+    monkeypatch.setattr(bodies, "PLACE_TIMEOUT", 60)
     with slow_bodies(ada, ada):
         waiting, answers = start_request(lambda: ada("POST", "/api/tasks", raw=b"x"))
         waiting.join(0.1)
         assert waiting.is_alive()
-    waiting.join()
+    waiting.join(10)
     assert answers[0].status_code == 400
+
+
+def test_the_place_that_becomes_free_is_that_of_its_own_user(
+    ada: UserClient, bob: UserClient, six_places: None
+) -> None:
+    with ExitStack() as bobs:
+        with slow_bodies(ada, ada):
+            bobs.enter_context(slow_bodies(bob, bob))
+        assert ada("POST", "/api/tasks", {"title": "x"}).status_code == 201
+        assert_refused(bob("POST", "/api/tasks", {"title": "x"}))
 
 
 def test_a_broken_body_gives_its_place_back(ada: UserClient, six_places: None) -> None:

@@ -58,6 +58,7 @@ STRONG: dict[str, dict[str, str]] = {
         "DATABASE_URL": "postgres://u:p%40%2F%3A%23@ep-x-pooler.neon.tech/d?sslmode=require&channel_binding=require"
     },
     "socket": {"DATABASE_URL": "postgresql:///d"},
+    "a private host as a parameter": {"DATABASE_URL": "postgresql://u:pw@/d?host=db.INTERNAL"},
     "a host that is a number": {"DATABASE_URL": "postgresql://u:pw@/d?host=5"},
     **{
         f"host {host}": {"DATABASE_URL": f"postgresql://u:pw@{host}/d"}
