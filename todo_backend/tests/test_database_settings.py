@@ -159,6 +159,8 @@ def test_missing_privileges_are_logged_at_the_start(caplog: pytest.LogCaptureFix
         administrator.execute("GRANT SELECT ON tasks_task, django_migrations TO reader")
     with default_database(url.replace("user=postgres", "user=reader")):
         log_configuration()
+        # The main thread of a worker serves no request, so it keeps no connection.
+        assert connection.connection is None
     reason = "the role lacks privileges on the table tasks_task: INSERT, UPDATE, DELETE"
     assert f"Pending migrations: unknown, because the database cannot be used: {reason}." in caplog.text
 
