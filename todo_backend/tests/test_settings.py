@@ -165,6 +165,13 @@ def test_a_value_that_cannot_be_used_stops_manage_py_with_one_line() -> None:
     assert PASSWORD not in line
 
 
+def test_a_value_that_cannot_be_used_stops_every_wsgi_server() -> None:
+    result = run([sys.executable, "-c", "import todo_backend.wsgi"], {"DEBUG": "maybe"})
+    # gunicorn ends after this status, and would replace the worker after any other.
+    assert result.returncode == 3
+    assert result.stderr.splitlines() == ["Configuration error: DEBUG must be true or false, not 'maybe'."]
+
+
 def test_a_value_that_cannot_be_used_stops_the_server() -> None:
     result = run(serve_command(port=free_port()), {"DEBUG": "maybe"})
     assert result.returncode == 1
