@@ -98,7 +98,7 @@ def test_a_wrong_password_is_503_and_in_no_log(
 
 
 def test_migrate_with_a_wrong_password_is_an_error_of_one_line_without_it(postgresql: Postgresql) -> None:
-    result = manage("migrate", DATABASE_URL=postgresql.todo_url(WRONG_PASSWORD))
+    result = manage("migrate", DATABASE_URL=postgresql.todo_url(WRONG_PASSWORD), ALLOWED_HOSTS="api.example.com")
     assert (result.returncode, result.stdout) == (1, "")
     [line] = result.stderr.splitlines()
     assert line.startswith("Database error: ")
