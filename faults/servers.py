@@ -142,20 +142,22 @@ def make_certificate(folder: Path, name: str) -> Certificate:
     return certificate
 
 
+def tls_values(certificate: Certificate, instance: "Backend") -> dict[str, str]:
+    """A test's own values for those that the configurations of nginx and Caddy share."""
+    return {
+        "/etc/ssl/todo/fullchain.pem": str(certificate.chain),
+        "/etc/ssl/todo/privkey.pem": str(certificate.key),
+        "127.0.0.1:8000": f"127.0.0.1:{instance.port}",
+    }
+
+
 class Nginx(ServerProcess):
     """nginx in front of one instance, with the configuration in docs/deployment.md."""
 
     def __init__(self, folder: Path, certificate: Certificate, instance: "Backend") -> None:
         super().__init__(folder)
-        server = shown(
-            "nginx",
-            {
-                "listen 443": f"listen 127.0.0.1:{self.port}",
-                "/etc/ssl/todo/fullchain.pem": str(certificate.chain),
-                "/etc/ssl/todo/privkey.pem": str(certificate.key),
-                "127.0.0.1:8000": f"127.0.0.1:{instance.port}",
-            },
-        )
+        address = {"listen 443": f"listen 127.0.0.1:{self.port}"}
+        server = shown("nginx", {**address, **tls_values(certificate, instance)})
         kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
         temporary = "".join(f"{kind}_temp_path {folder / 'nginx'};" for kind in kinds)
         configuration = folder / "nginx.conf"
@@ -172,15 +174,8 @@ class Caddy(ServerProcess):
 
     def __init__(self, folder: Path, certificate: Certificate, instance: "Backend") -> None:
         super().__init__(folder)
-        site = shown(
-            "caddyfile",
-            {
-                "todo.example.com {": f"todo.example.com:{self.port} {{",
-                "/etc/ssl/todo/fullchain.pem": str(certificate.chain),
-                "/etc/ssl/todo/privkey.pem": str(certificate.key),
-                "127.0.0.1:8000": f"127.0.0.1:{instance.port}",
-            },
-        )
+        address = {"todo.example.com {": f"todo.example.com:{self.port} {{"}
+        site = shown("caddyfile", {**address, **tls_values(certificate, instance)})
         configuration = folder / "Caddyfile"
         configuration.write_text(f"{{\n\tadmin off\n\tauto_https disable_redirects\n}}\n{site}")
         self.command = ["caddy", "run", "--adapter", "caddyfile", "--config", configuration]

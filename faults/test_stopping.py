@@ -16,16 +16,17 @@ import pytest
 from django.conf import settings
 
 from testing.http import connect
-from testing.processes import SECRET, empty_database, environment, free_port, migrate, server, wait_until_live
+from testing.processes import (
+    ON_TERMINAL,
+    SECRET,
+    empty_database,
+    environment,
+    free_port,
+    migrate,
+    server,
+    wait_until_live,
+)
 from testing.tokens import claims, sign
-
-# Makes standard input the controlling terminal, so that Ctrl-C works, and runs the arguments.
-ON_TERMINAL = """
-import fcntl, os, sys, termios
-os.setsid()
-fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-os.execvp(sys.argv[1], sys.argv[1:])
-"""
 
 HEADERS = f"Host: localhost\r\nAuthorization: Bearer {sign(claims(), secret=SECRET)}\r\n"
 GET = f"GET /api/tasks HTTP/1.1\r\n{HEADERS}\r\n".encode()

@@ -53,3 +53,15 @@ class UserClient:
         assert response.status_code == 201, response.content
         task: dict[str, Any] = response.json()
         return task
+
+
+# Every operation, on the task with the id 1: the method, the path and the body
+OPERATIONS: list[tuple[str, str, dict[str, Any] | None]] = [
+    ("GET", "/api/tasks", None),
+    ("POST", "/api/tasks", {"title": "private"}),
+    ("GET", "/api/tasks/1", None),
+    ("PUT", "/api/tasks/1", {"title": "private"}),
+    ("PATCH", "/api/tasks/1", {"title": "private"}),
+    ("PATCH", "/api/tasks/1/complete", None),
+    ("DELETE", "/api/tasks/1", None),
+]

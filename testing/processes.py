@@ -16,7 +16,12 @@ from django.conf import settings
 from django.db import connection
 
 # Makes standard input the controlling terminal, so that Ctrl-C works, and runs the arguments.
-ON_TERMINAL = "import os, sys; os.login_tty(0); os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+ON_TERMINAL = """
+import fcntl, os, sys, termios
+os.setsid()
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.execvp(sys.argv[1], sys.argv[1:])
+"""
 SECRET = "a secret of a process, of 32 bytes or more"
 # As PYTHONPATH it simulates Windows.
 WINDOWS = str(Path(__file__).with_name("windows"))
@@ -85,10 +90,12 @@ def manage_on_terminal(
     terminal, inside = pty.openpty()
     termios.tcsetwinsize(inside, (24, 100))
     process = subprocess.Popen(
-        [sys.executable, "-c", ON_TERMINAL, "manage.py", *arguments],
+        [sys.executable, "-c", ON_TERMINAL, sys.executable, "manage.py", *arguments],
         cwd=settings.BASE_DIR,
         env=environment(**variables, DJANGO_COLORS="nocolor"),
         stdin=inside,
+        stdout=inside,
+        stderr=inside,
     )
     os.close(inside)
     shown = b""

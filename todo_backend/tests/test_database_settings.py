@@ -11,7 +11,7 @@ from django.core.management import call_command
 from django.db import ProgrammingError, connection
 from django.test import Client
 
-from testing.client import Logged, UserClient
+from testing.client import OPERATIONS, Logged, UserClient
 from testing.database import default_database
 from testing.failures import UNAVAILABLE, fail_with
 from testing.processes import empty_postgresql, manage
@@ -20,15 +20,6 @@ from todo_backend.startup import log_configuration
 pytestmark = [pytest.mark.postgresql, pytest.mark.django_db(transaction=True)]
 
 TITLE = "100 % \\n 'é' \"漢字\" 😀"
-OPERATIONS: list[tuple[str, str, Any]] = [
-    ("GET", "/api/tasks", None),
-    ("POST", "/api/tasks", {"title": "private"}),
-    ("GET", "/api/tasks/1", None),
-    ("PUT", "/api/tasks/1", {"title": "private"}),
-    ("PATCH", "/api/tasks/1", {"title": "private"}),
-    ("PATCH", "/api/tasks/1/complete", None),
-    ("DELETE", "/api/tasks/1", None),
-]
 # Each was tried as a role's setting, too.
 SETTINGS = {
     "datestyle": "German",

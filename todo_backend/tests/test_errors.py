@@ -9,7 +9,7 @@ from django.http import Http404
 from django.test import Client
 
 from tasks.models import Task
-from testing.client import UserClient
+from testing.client import OPERATIONS, UserClient
 from testing.failures import fail_with
 from todo_backend.environment import allowed_hosts
 
@@ -73,17 +73,6 @@ def broken_table() -> None:
     """Renames a column that the model has. The test's transaction is rolled back."""
     with connection.cursor() as cursor:
         cursor.execute("ALTER TABLE tasks_task RENAME COLUMN title TO heading")
-
-
-OPERATIONS: list[tuple[str, str, dict[str, Any] | None]] = [
-    ("GET", "/api/tasks", None),
-    ("POST", "/api/tasks", {"title": "private"}),
-    ("GET", "/api/tasks/1", None),
-    ("PUT", "/api/tasks/1", {"title": "private"}),
-    ("PATCH", "/api/tasks/1", {"title": "private"}),
-    ("PATCH", "/api/tasks/1/complete", None),
-    ("DELETE", "/api/tasks/1", None),
-]
 
 
 @pytest.mark.sqlite
