@@ -23,6 +23,14 @@ PRIVILEGES = {
 }
 
 
+def check_database() -> list[str]:
+    """Returns the pending migrations. Raises `django.db.Error` if the database cannot be used, or its migrated table."""
+    pending = pending_migrations()
+    if not pending:
+        check_privileges()
+    return pending
+
+
 def pending_migrations() -> list[str]:
     """The names of the migrations to apply, such as `tasks.0001_initial`. Raises `django.db.Error`."""
     executor = MigrationExecutor(connection)
@@ -54,9 +62,7 @@ class LivenessView(ProbeView):
 class ReadinessView(ProbeView):
     def get(self, request: Request) -> HttpResponseBase:
         try:
-            pending = pending_migrations()
-            if not pending:
-                check_privileges()
+            pending = check_database()
         except Error as exc:
             logger.error("The database cannot be used: %s", first_line(exc))
             return retry_later_response("The database cannot be reached.")

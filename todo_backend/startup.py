@@ -5,7 +5,7 @@ from django.db import Error, connection
 
 from .checks import weak_settings
 from .exceptions import first_line
-from .health import check_privileges, pending_migrations
+from .health import check_database
 from .jwks import published_keys
 from .postgresql.connection import statement_timeout
 from .tokens import accepted_tokens
@@ -18,10 +18,7 @@ def log_configuration() -> None:
     try:
         # The process serves no request before this ends, so a database that hangs must not stop it.
         with statement_timeout(settings.DATABASE_TIMEOUT):
-            pending = ", ".join(pending_migrations())
-            if not pending:
-                check_privileges()
-                pending = "none"
+            pending = ", ".join(check_database()) or "none"
     except Error as exc:
         pending = f"unknown, because the database cannot be used: {first_line(exc)}"
     finally:
