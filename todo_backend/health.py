@@ -24,7 +24,7 @@ PRIVILEGES = {
 
 
 def check_database() -> list[str]:
-    """Returns the pending migrations. Raises `django.db.Error` if the database cannot be used, or its migrated table."""
+    """Returns the pending migrations. Raises `django.db.Error` if the database or its migrated table is unusable."""
     pending = pending_migrations()
     if not pending:
         check_privileges()
