@@ -101,16 +101,16 @@ def test_slow_bodies_leave_threads_for_requests_without_a_body(
             if not expect:
                 client.sendall(b"{")
         assert_prompt(address)
-        # A user has four places, and all users have twelve.
-        places = min(4 * users, 12)
+        # A user has four slots, and all users have twelve.
+        slots = min(4 * users, 12)
         answers = received(clients, 0.5)
-        assert sum(b"HTTP/1.1 503" in answer for answer in answers) == 16 - places
-        assert answers.count(b"HTTP/1.1 100 Continue\r\n\r\n" if expect else b"") == places
-        # The places of the others are free, unless there are none.
+        assert sum(b"HTTP/1.1 503" in answer for answer in answers) == 16 - slots
+        assert answers.count(b"HTTP/1.1 100 Continue\r\n\r\n" if expect else b"") == slots
+        # The slots of the others are free, unless there are none.
         status, headers, _ = create(**authorization("grace"))
         assert (status, headers.get("retry-after")) == ((201, None) if users == 1 else (503, "1"))
         assert_prompt(address)
-    wait_until(lambda: create(**authorization("slow 0"))[0] == 201, "the places are free again")
+    wait_until(lambda: create(**authorization("slow 0"))[0] == 201, "the slots are free again")
     assert "bodies of this user are being read, " in server.log.read_text()
 
 

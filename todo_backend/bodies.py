@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 MAX_DEPTH = 100
 TOO_DEEP = "The body is nested too deeply."
 INCOMPLETE = "The body is incomplete."
-# Seconds that a request waits for a place. A body that has arrived is read in less, also while all threads are busy.
-PLACE_TIMEOUT = 0.05
+# Seconds that a request waits for a slot. A body that has arrived is read in less, also while all threads are busy.
+SLOT_TIMEOUT = 0.05
 
 
 def parse_int(digits: str) -> float:
@@ -50,23 +50,26 @@ def is_deeper_than(depth: int, value: Any) -> bool:
     return True
 
 
-class Places:
+class Slots:
     """Limits how many threads read bodies at once: three quarters of them, of which one user has at most a third.
 
-    A thread waits for a client that sends its body slowly. The threads without a place answer what needs no body.
+    A thread waits for a client that sends its body slowly. The threads without a slot answer what needs no body.
     """
 
     def __init__(self, threads: int) -> None:
         self.total = max(1, threads * 3 // 4)
         self.per_user = max(1, self.total // 3)
+        # Threads that read a body or wait for a slot. The others, from eight threads on, are free while many wait.
+        self.occupied_limit = threads - threads // 8
         self.users: list[str] = []
+        self.waiting = 0
         self.changed = Condition()
 
     @contextmanager
-    def place(self, user_id: str) -> Iterator[None]:
-        """Holds a place while the context lasts. Raises `TooManyBodies` if none is free within `PLACE_TIMEOUT`."""
+    def slot(self, user_id: str) -> Iterator[None]:
+        """Holds a slot while the context lasts. Raises `TooManyBodies` if none is free within `SLOT_TIMEOUT`."""
         with self.changed:
-            if not self.changed.wait_for(lambda: self.is_free(user_id), PLACE_TIMEOUT):
+            if not (self.is_free(user_id) or self.wait(user_id)):
                 raise TooManyBodies(
                     f"{self.users.count(user_id)} bodies of this user are being read, of at most {self.per_user}, "
                     f"and {len(self.users)} in all, of at most {self.total}"
@@ -82,8 +85,18 @@ class Places:
     def is_free(self, user_id: str) -> bool:
         return len(self.users) < self.total and self.users.count(user_id) < self.per_user
 
+    def wait(self, user_id: str) -> bool:
+        """Returns whether a slot becomes free in time. Does not wait if too many threads are occupied already."""
+        if len(self.users) + self.waiting >= self.occupied_limit:
+            return False
+        self.waiting += 1
+        try:
+            return self.changed.wait_for(lambda: self.is_free(user_id), SLOT_TIMEOUT)
+        finally:
+            self.waiting -= 1
 
-places = Places(settings.SERVER.threads)
+
+slots = Slots(settings.SERVER.threads)
 
 
 class StrictJSONParser(BaseParser):
@@ -96,7 +109,7 @@ class StrictJSONParser(BaseParser):
     ) -> Any:
         request: Any = (parser_context or {})["request"]
         try:
-            with places.place(request.user.pk):
+            with slots.slot(request.user.pk):
                 body = stream.read()
         except UnreadablePostError as exc:
             raise ParseError(INCOMPLETE) from exc

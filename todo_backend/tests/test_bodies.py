@@ -11,6 +11,7 @@ import pytest
 from django.test import Client
 
 from testing.client import Response, Rows, UserClient
+from testing.servers import wait_until
 from testing.threads import start_request
 from todo_backend import bodies
 
@@ -249,9 +250,9 @@ def slow_bodies(*users: UserClient) -> Iterator[None]:
 
 
 @pytest.fixture
-def six_places(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Places for eight threads: six, of which one user has at most two."""
-    monkeypatch.setattr(bodies, "places", bodies.Places(8))
+def six_slots(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Slots for eight threads: six, of which one user has at most two."""
+    monkeypatch.setattr(bodies, "slots", bodies.Slots(8))
 
 
 def assert_refused(response: Response) -> None:
@@ -267,16 +268,16 @@ def assert_refused(response: Response) -> None:
 def test_bodies_take_three_quarters_of_the_threads_and_one_users_a_third_of_these(
     threads: int, total: int, per_user: int
 ) -> None:
-    places = bodies.Places(threads)
-    assert (places.total, places.per_user) == (total, per_user)
+    slots = bodies.Slots(threads)
+    assert (slots.total, slots.per_user) == (total, per_user)
 
 
-def test_the_places_are_for_the_threads_of_the_settings(settings: Any) -> None:
-    assert bodies.places.total == settings.SERVER.threads * 3 // 4
+def test_the_slots_are_for_the_threads_of_the_settings(settings: Any) -> None:
+    assert bodies.slots.total == settings.SERVER.threads * 3 // 4
 
 
-def test_a_user_with_a_third_of_the_places_is_refused_and_others_are_not(
-    ada: UserClient, bob: UserClient, six_places: None, rows: Rows
+def test_a_user_with_a_third_of_the_slots_is_refused_and_others_are_not(
+    ada: UserClient, bob: UserClient, six_slots: None, rows: Rows
 ) -> None:
     with slow_bodies(ada, ada):
         for method, path in [("POST", "/api/tasks"), ("PUT", "/api/tasks/1"), ("PATCH", "/api/tasks/1/complete")]:
@@ -288,8 +289,8 @@ def test_a_user_with_a_third_of_the_places_is_refused_and_others_are_not(
     assert ada("POST", "/api/tasks", {"title": "x"}).status_code == 201
 
 
-def test_when_every_place_is_taken_any_user_is_refused(
-    ada: UserClient, bob: UserClient, six_places: None, rows: Rows
+def test_when_every_slot_is_taken_any_user_is_refused(
+    ada: UserClient, bob: UserClient, six_slots: None, rows: Rows
 ) -> None:
     carol = UserClient("carol")
     with slow_bodies(ada, ada, bob, bob, carol, carol):
@@ -297,7 +298,7 @@ def test_when_every_place_is_taken_any_user_is_refused(
     assert rows() == []
 
 
-def test_a_request_without_a_body_needs_no_place(ada: UserClient, six_places: None) -> None:
+def test_a_request_without_a_body_needs_no_slot(ada: UserClient, six_slots: None) -> None:
     one = f"/api/tasks/{ada.task()['id']}"
     with slow_bodies(ada, ada):
         for status, method, path in [
@@ -307,7 +308,7 @@ def test_a_request_without_a_body_needs_no_place(ada: UserClient, six_places: No
             assert ada(method, path).status_code == status
 
 
-def test_a_body_that_is_not_read_needs_no_place(ada: UserClient, six_places: None) -> None:
+def test_a_body_that_is_not_read_needs_no_slot(ada: UserClient, six_slots: None) -> None:
     one = f"/api/tasks/{ada.task()['id']}"
     with slow_bodies(ada, ada):
         assert ada("GET", "/api/tasks", raw=b"{}").status_code == 200
@@ -317,10 +318,10 @@ def test_a_body_that_is_not_read_needs_no_place(ada: UserClient, six_places: Non
         assert ada("POST", "/api/tasks", raw=b"{}", content_type="text/plain").status_code == 415
 
 
-def test_a_place_that_becomes_free_is_for_a_request_that_waits(
-    ada: UserClient, six_places: None, monkeypatch: pytest.MonkeyPatch
+def test_a_slot_that_becomes_free_is_for_a_request_that_waits(
+    ada: UserClient, six_slots: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bodies, "PLACE_TIMEOUT", 60)
+    monkeypatch.setattr(bodies, "SLOT_TIMEOUT", 60)
     with slow_bodies(ada, ada):
         waiting, answers = start_request(lambda: ada("POST", "/api/tasks", raw=b"x"))
         waiting.join(0.1)
@@ -329,9 +330,25 @@ def test_a_place_that_becomes_free_is_for_a_request_that_waits(
     assert answers[0].status_code == 400
 
 
-def test_the_place_that_becomes_free_is_that_of_its_own_user(
-    ada: UserClient, bob: UserClient, six_places: None
+@pytest.mark.parametrize(("reading", "waiting"), [(2, 5), (6, 1)])
+def test_one_thread_of_eight_never_waits_for_a_slot(
+    reading: int, waiting: int, six_slots: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(bodies, "SLOT_TIMEOUT", 60)
+    users = [UserClient(name) for name in ("ada", "ada", "bob", "bob", "carol", "carol")]
+    create = partial(users[0], "POST", "/api/tasks", raw=b"x")
+    with slow_bodies(*users[:reading]):
+        requests = [start_request(create) for _ in range(waiting)]
+        wait_until(lambda: bodies.slots.waiting == waiting, "the requests wait")
+        assert_refused(create())
+        assert bodies.slots.waiting == waiting
+    for thread, answers in requests:
+        thread.join(10)
+        assert answers[0].status_code == 400
+    assert bodies.slots.waiting == 0
+
+
+def test_the_slot_that_becomes_free_is_that_of_its_own_user(ada: UserClient, bob: UserClient, six_slots: None) -> None:
     with ExitStack() as bobs:
         with slow_bodies(ada, ada):
             bobs.enter_context(slow_bodies(bob, bob))
@@ -339,13 +356,13 @@ def test_the_place_that_becomes_free_is_that_of_its_own_user(
         assert_refused(bob("POST", "/api/tasks", {"title": "x"}))
 
 
-def test_a_broken_body_gives_its_place_back(ada: UserClient, six_places: None) -> None:
+def test_a_broken_body_gives_its_slot_back(ada: UserClient, six_slots: None) -> None:
     for _ in range(7):
         assert create_with(BrokenBody(), ada).status_code == 400
 
 
 def test_the_line_of_a_refused_request_says_how_many_bodies_are_being_read(
-    ada: UserClient, bob: UserClient, six_places: None, caplog: pytest.LogCaptureFixture
+    ada: UserClient, bob: UserClient, six_slots: None, caplog: pytest.LogCaptureFixture
 ) -> None:
     with slow_bodies(ada, ada, bob):
         ada("POST", "/api/tasks", {"title": "x"})

@@ -698,7 +698,7 @@ def test_a_quarter_of_the_threads_may_wait(
     assert [answer.json() for answer in answers] == [{"detail": "Token has expired."}] * waiting
     assert "refused: too many requests wait for Better Auth's keys already" in caplog.text
     assert len(server.requests) == 1
-    # The places are free again.
+    # The slots are free again.
     assert get(token).status_code == 401
 
 

@@ -17,7 +17,7 @@ from testing.client import Response, UserClient
 from testing.failures import UNKNOWN, fail_with
 from testing.key_server import PUBLISHING, key_server
 from testing.tokens import claims, sign, token
-from todo_backend.bodies import places
+from todo_backend.bodies import slots
 from todo_backend.jwks import published_keys
 from todo_backend.openapi import SchemaGenerator
 
@@ -204,18 +204,18 @@ def create_beyond_the_limit(ada: UserClient) -> Any:
 UNPUBLISHED = sign(claims(), {"alg": "EdDSA", "kid": "k"})
 
 
-def create_without_a_place(user: UserClient) -> Response:
+def create_without_a_slot(user: UserClient) -> Response:
     with ExitStack() as stack:
-        for _ in range(places.per_user):
-            stack.enter_context(places.place(user.user_id))
+        for _ in range(slots.per_user):
+            stack.enter_context(slots.slot(user.user_id))
         return user("POST", "/api/tasks", {"title": "x"})
 
 
 def ask_while_others_wait_for_keys(ada: UserClient) -> Any:
     with key_server() as server, server.holding():
         settings.BETTER_AUTH_JWKS_URL = server.url
-        slots = published_keys(server.url).waiting_slots
-        while slots.acquire(blocking=False):
+        waiting_slots = published_keys(server.url).waiting_slots
+        while waiting_slots.acquire(blocking=False):
             pass
         response = ask_with(ada, UNPUBLISHED)
     published_keys.cache_clear()
@@ -250,7 +250,7 @@ PROVOKE: dict[tuple[str, str], Any] = {
     ("Unavailable", "database"): lambda ada: fail_with(OperationalError())(ada)("GET", "/api/tasks"),
     ("Unavailable", "keys"): lambda ada: ask_with(ada, UNPUBLISHED),
     ("Unavailable", "fetch"): ask_while_others_wait_for_keys,
-    ("Unavailable", "bodies"): create_without_a_place,
+    ("Unavailable", "bodies"): create_without_a_slot,
 }
 WITH_PUBLISHED_KEYS = [
     *(("Unauthorized", "issuer"), ("Unauthorized", "audience")),
