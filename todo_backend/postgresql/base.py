@@ -1,6 +1,7 @@
 """Django's PostgreSQL backend, for a remote database that closes idle connections."""
 
 import selectors
+from threading import local
 from time import monotonic
 from typing import Any
 
@@ -20,6 +21,16 @@ CHECK_TIMEOUT = 0.6
 Selector: type[selectors.BaseSelector] = getattr(selectors, "PollSelector", selectors.SelectSelector)
 
 
+class Closer:
+    """Closes the connection when this object is deleted."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+
+    def __del__(self) -> None:
+        self.connection.close()
+
+
 class DatabaseWrapper(base.DatabaseWrapper):
     checked_at = 0.0
 
@@ -32,11 +43,18 @@ class DatabaseWrapper(base.DatabaseWrapper):
             raise
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Connection:
-        """Connects with our class.
+        """Connects with our class. The connection is closed when this thread ends.
+
+        Granian ends threads that have been idle for 30 seconds. Django's own reference cycles would keep their
+        connections open until a full garbage collection, and a burst of requests would open more of them.
 
         Django's method also handles the options `isolation_level` and `pool`, which `DATABASE_URL` refuses.
         """
-        return Connection.connect(**conn_params)
+        connection = Connection.connect(**conn_params)
+        # Python deletes the attributes of a `local` when the thread ends that set them.
+        self.thread_resources = local()
+        self.thread_resources.closer = Closer(connection)
+        return connection
 
     def init_connection_state(self) -> None:
         """Sets up a new connection. Sends a statement only if the role or the database has unusual settings."""

@@ -1,8 +1,13 @@
-"""A connection that the server closed while it was idle is noticed, without a round trip for each request."""
+"""A connection that the server closed while it was idle is noticed, without a round trip for each request.
 
+A connection is closed when its thread ends.
+"""
+
+import gc
 import os
 from contextlib import ExitStack
 from pathlib import Path
+from threading import Thread
 from time import monotonic
 
 import psycopg
@@ -12,6 +17,7 @@ from django.db import connection
 from testing.client import Logged, UserClient
 from testing.http import request
 from testing.processes import WINDOWS, database_url, server
+from testing.servers import wait_until
 from todo_backend.postgresql import base
 
 pytestmark = [pytest.mark.postgresql, pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("as_served")]
@@ -23,6 +29,11 @@ def cut_all_others() -> None:
             "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
             " WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
         )
+
+
+def is_connected(process: int) -> bool:
+    with psycopg.connect(database_url()) as administrator:
+        return administrator.execute("SELECT FROM pg_stat_activity WHERE pid = %s", [process]).rowcount == 1
 
 
 def test_a_connection_in_use_is_checked_without_a_statement(ada: UserClient, logged: Logged) -> None:
@@ -95,3 +106,20 @@ def test_after_a_minute_or_an_error_a_connection_is_checked_by_a_statement(
     assert [count_of_statements(), count_of_statements()] == [2, 1]
     connection.errors_occurred = True
     assert [count_of_statements(), count_of_statements()] == [2, 1]
+
+
+def test_the_end_of_a_thread_closes_its_connection(ada: UserClient) -> None:
+    processes: list[int] = []
+
+    def ask() -> None:
+        ada("GET", "/api/tasks")
+        processes.append(connection.connection.info.backend_pid)
+
+    gc.disable()
+    try:
+        thread = Thread(target=ask)
+        thread.start()
+        thread.join()
+        wait_until(lambda: not is_connected(processes[0]), "PostgreSQL ends the connection's process")
+    finally:
+        gc.enable()
