@@ -34,6 +34,7 @@ KEY_TYPE_BY_ALGORITHM = {
     "RS256": ("RSA", None),
     "PS256": ("RSA", None),
 }
+EDDSA_NAMES = ["EdDSA", "Ed25519"]
 # RFC 7518, section 3.3.
 MIN_RSA_BITS = 2048
 # Ed25519 computes in the field of this prime (RFC 8032, section 5.1). Eight of its points have a small order: under
@@ -56,6 +57,8 @@ FETCH_TIMEOUT = 10
 
 # Bytes of a key set.
 MAX_SIZE = 64 * 1024
+# Bytes of an answer with its head, interim responses, chunk sizes and trailers.
+MAX_ANSWER = 4 * MAX_SIZE
 # Characters of the log that the key server may fill in one line.
 MAX_LOGGED = 500
 
@@ -177,11 +180,15 @@ class PublishedKeys:
 
 
 class DeadlineReader(io.RawIOBase):
-    """Reads from a socket until a deadline. A socket's own timeout is for each read, so one byte a second meets it."""
+    """Reads at most `MAX_ANSWER` bytes from a socket, until a deadline.
+
+    A socket's own timeout is for each read, so one byte a second meets it.
+    """
 
     def __init__(self, sock: socket.socket, deadline: float) -> None:
         self.sock = sock
         self.deadline = deadline
+        self.received = 0
 
     def readable(self) -> bool:
         return True
@@ -190,8 +197,12 @@ class DeadlineReader(io.RawIOBase):
         seconds = self.deadline - monotonic()
         if seconds <= 0:
             raise TimeoutError("the answer takes too long")
+        if self.received > MAX_ANSWER:
+            raise OSError(f"the answer is larger than {MAX_ANSWER} bytes")
         self.sock.settimeout(seconds)
-        return self.sock.recv_into(buffer)
+        count = self.sock.recv_into(buffer)
+        self.received += count
+        return count
 
     def makefile(self, mode: str) -> io.BufferedReader:
         """What `HTTPResponse` calls to read from a socket."""
@@ -251,8 +262,8 @@ def signature_keys(jwk: Any) -> Keys:
         (jwk["kid"], algorithm): jwt.PyJWK(jwk, "EdDSA" if algorithm == "Ed25519" else algorithm)
         for algorithm, key_type in KEY_TYPE_BY_ALGORITHM.items()
         if (jwk.get("kty"), jwk.get("crv")) == key_type
-        # A key for either name is for both.
-        and (jwk.get("alg", algorithm) == algorithm or {jwk["alg"], algorithm} == {"EdDSA", "Ed25519"})
+        # A key for either name of EdDSA is for both.
+        and jwk.get("alg", algorithm) in (EDDSA_NAMES if algorithm in EDDSA_NAMES else [algorithm])
     }
     if not keys:
         raise ValueError("its type or its algorithm is not accepted")

@@ -304,6 +304,14 @@ def test_a_key_that_is_not_a_public_signature_key_is_ignored(change: dict[str, A
     assert get(EDDSA.sign(claims())).status_code == 401
 
 
+@pytest.mark.parametrize("key", KEYS.values(), ids=KEYS.keys())
+def test_no_value_in_a_key_keeps_the_other_keys_from_being_used(key: SigningKey, server: KeyServer) -> None:
+    values = [None, True, 0, -1.5, 10**400, "", "x", "é", "\ud800", "A" * 1000, [], [[]], ["verify", {}], {}, {"a": []}]
+    names = [*key.jwk, "use", "key_ops", "d"]
+    publish_jwks(server, *values, *({**key.jwk, name: value} for name in names for value in values), EDDSA.jwk)
+    assert get(EDDSA.sign(claims())).status_code == 200
+
+
 @pytest.mark.parametrize("algorithm", ["RS256", "PS256"])
 def test_a_key_without_an_algorithm_is_for_each_algorithm_of_its_type(algorithm: str, server: KeyServer) -> None:
     key = SigningKey("RS256", "rsa")
@@ -671,6 +679,13 @@ def test_an_answer_without_a_pause_is_given_up(
     assert get(EDDSA.sign(claims())).status_code == 503
     assert "cannot be fetched" in caplog.text
     assert "the answer takes too long" in caplog.text
+
+
+def test_an_answer_that_goes_on_without_a_body_is_given_up(server: KeyServer, caplog: pytest.LogCaptureFixture) -> None:
+    server.status = 100
+    server.body = b"HTTP/1.0 100 Continue\r\n\r\n" * 20_000
+    assert get(EDDSA.sign(claims())).status_code == 503
+    assert "the answer is larger than 262144 bytes" in caplog.text
 
 
 @pytest.mark.parametrize(("threads", "waiting"), [(1, 1), (7, 1), (8, 2), (16, 4)])
