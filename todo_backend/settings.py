@@ -73,7 +73,7 @@ STORAGES = {
 
 # Bytes of a request's body; a larger body is answered with 413 by todo_backend.bodies.BodyLengthAllowed.
 DATA_UPLOAD_MAX_MEMORY_SIZE = 64 * 1024
-# Unknown query parameters are ignored, however many; the server bounds the length of the URL.
+# Unknown query parameters are ignored, however many; todo_backend.wsgi bounds the query.
 DATA_UPLOAD_MAX_NUMBER_FIELDS = None
 
 SILENCED_SYSTEM_CHECKS = [

@@ -11,10 +11,11 @@ from django.utils.http import parse_header_parameters
 
 # Characters. The time to parse grows with the square of the length: 62 KB, which Granian accepts, can take 4 s.
 MAX_CONTENT_TYPE = 255
-# Bytes of a path after percent-decoding. The longest path of a route has about 1100.
-MAX_PATH = 2048
-# No route has this path.
-TOO_LONG_PATH = f"/api/path-over-{MAX_PATH}-bytes"
+# Bytes of a path after percent-decoding, and of a query as it is sent. The longest path of a route has about 1100.
+MAX_LENGTH = 2048
+# No route has these paths.
+TOO_LONG_PATH = f"/api/path-over-{MAX_LENGTH}-bytes"
+TOO_LONG_QUERY_PATH = f"/api/query-over-{MAX_LENGTH}-bytes"
 
 
 def load_application() -> Any:
@@ -35,20 +36,23 @@ def load_application() -> Any:
 
 def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
     """Returns the body in one piece. With more pieces, Granian's thread would wait for a client that reads slowly."""
-    environ["PATH_INFO"] = readable_path(environ["PATH_INFO"])
+    environ["PATH_INFO"] = readable_path(environ["PATH_INFO"], environ.get("QUERY_STRING", ""))
     environ["CONTENT_TYPE"] = readable_content_type(environ.get("CONTENT_TYPE", ""))
     with closing(django_application(environ, start_response)) as response:
         return [b"".join(response)]
 
 
-def readable_path(value: str) -> str:
-    """The path with U+FFFD for what is not UTF-8, or `TOO_LONG_PATH`. WSGI decodes a path as Latin-1.
+def readable_path(path: str, query: str) -> str:
+    """The path with U+FFFD for what is not UTF-8. WSGI decodes a path as Latin-1.
 
-    Django would escape bytes that are not UTF-8 one by one: 21 000 of them take 62 ms.
+    If the path or the query is too long, it is a path that no route has. Django would escape bytes of a path that are
+    not UTF-8 one by one, which takes 62 ms for 21 000 of them, and it parses 62 KB of a query in 47 ms.
     """
-    if len(value) > MAX_PATH:
+    if len(path) > MAX_LENGTH:
         return TOO_LONG_PATH
-    return value if value.isascii() else value.encode("latin-1").decode(errors="replace").encode().decode("latin-1")
+    if len(query) > MAX_LENGTH:
+        return TOO_LONG_QUERY_PATH
+    return path if path.isascii() else path.encode("latin-1").decode(errors="replace").encode().decode("latin-1")
 
 
 def readable_content_type(value: str) -> str:

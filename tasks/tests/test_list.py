@@ -52,7 +52,7 @@ def test_a_change_does_not_move_a_task_in_the_list(ada: UserClient, tasks: list[
         ("?status=pending&status=completed", ["second"]),
         ("?", ["third", "second", "first"]),
         ("?Status=completed&page=2&user_id=bob&completed=true&format=xml&search=x", ["third", "second", "first"]),
-        ("?" + "&".join(f"x{number}=1" for number in range(2000)), ["third", "second", "first"]),
+        ("?" + "x&" * 1024, ["third", "second", "first"]),
     ],
 )
 def test_the_status_filters_and_other_parameters_are_ignored(

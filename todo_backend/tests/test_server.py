@@ -245,11 +245,16 @@ TOO_LONG = [
     b"/api/" + b"%C3%A9" * 1019 + b"/tasks",
     b"/api/" + b"%FF" * 2038 + b"/tasks",
 ]
+TOO_LONG_QUERIES = [
+    b"/api/tasks?" + b"a&" * 1024 + b"a",
+    b"/api/tasks/1?" + b"%FF=&" * 12_000,
+    b"/healthz?" + b"a" * 2049,
+]
 
 
-@pytest.mark.parametrize("path", TOO_LONG)
-def test_a_path_over_2048_bytes_is_answered_as_any_unknown_route(path: bytes, either_address: str) -> None:
-    head = b"GET " + path + b" HTTP/1.1\r\nOrigin: http://localhost:3000\r\nHost: "
+@pytest.mark.parametrize("target", [*TOO_LONG, *TOO_LONG_QUERIES])
+def test_a_path_or_a_query_over_2048_bytes_is_answered_as_any_unknown_route(target: bytes, either_address: str) -> None:
+    head = b"GET " + target + b" HTTP/1.1\r\nOrigin: http://localhost:3000\r\nHost: "
     answer = raw_request(either_address, head + b"localhost").lower()
     assert answer.startswith(b"http/1.1 404")
     assert answer.endswith(b'\r\n\r\n{"detail":"not found."}')
@@ -258,12 +263,17 @@ def test_a_path_over_2048_bytes_is_answered_as_any_unknown_route(path: bytes, ei
     assert raw_request(either_address, head + b"evil.example").startswith(b"HTTP/1.1 400")
 
 
-def test_the_log_names_the_limit_of_a_path(address: str, log: Path) -> None:
-    for path in TOO_LONG:
-        raw_request(address, b"GET " + path + b" HTTP/1.1\r\nHost: localhost\r\nX-Request-ID: too-long")
-    lines = [line for line in log.read_text("utf-8").splitlines() if "too-long" in line]
-    assert len(lines) == len(TOO_LONG)
-    assert all(": GET /api/path-over-2048-bytes 404 in " in line for line in lines)
+@pytest.mark.parametrize(
+    ("targets", "logged"), [(TOO_LONG, "path-over-2048-bytes"), (TOO_LONG_QUERIES, "query-over-2048-bytes")]
+)
+def test_the_log_names_the_limit_of_a_path_and_of_a_query(
+    targets: list[bytes], logged: str, address: str, log: Path
+) -> None:
+    for target in targets:
+        raw_request(address, b"GET " + target + b" HTTP/1.1\r\nHost: localhost\r\nX-Request-ID: " + logged.encode())
+    lines = [line for line in log.read_text("utf-8").splitlines() if f" {logged}: " in line]
+    assert len(lines) == len(targets)
+    assert all(f": GET /api/{logged} 404 in " in line for line in lines)
 
 
 def test_a_path_of_2048_bytes_is_routed(either_address: str) -> None:
@@ -272,6 +282,19 @@ def test_a_path_of_2048_bytes_is_routed(either_address: str) -> None:
         assert raw_request(either_address, head).startswith(b"HTTP/1.1 401")
         signed = head + b"\r\nAuthorization: Bearer " + TOKEN.encode()
         assert raw_request(either_address, signed).startswith(b"HTTP/1.1 403")
+
+
+@pytest.mark.parametrize(
+    ("query", "status"),
+    [
+        *((b"a&" * 1024, 200), (b"&" * 2048, 200), (b"%FF=%00&" * 256, 200), (b"a" * 2048, 200)),
+        (b"status=all&" + b"a&" * 1018, 200),
+        (b"a&" * 1018 + b"status=none", 422),
+    ],
+)
+def test_a_query_of_2048_bytes_is_read(query: bytes, status: int, either_address: str) -> None:
+    head = b"GET /api/tasks?" + query + b" HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer " + TOKEN.encode()
+    assert raw_request(either_address, head).startswith(b"HTTP/1.1 %d" % status)
 
 
 def test_the_longest_user_id_in_a_path_is_served(either_address: str) -> None:
