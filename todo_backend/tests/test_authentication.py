@@ -1,6 +1,9 @@
+import gc
 import hashlib
 import json
 import time
+import tracemalloc
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -388,6 +391,37 @@ def test_issuer_and_audience_can_be_configured(settings: Any, better_auth_url: N
     assert get(f"Bearer {token(aud='todo')}").json() == {
         "detail": "Token issuer is 'http://localhost:3000', expected 'https://issuer.example'."
     }
+
+
+LARGE_VALUES = {
+    "a claim": lambda number: sign(claims(id=number, x=[[]] * 1400)),
+    "an audience": lambda number: sign(claims(id=number, aud=[ORIGIN, *(f"{item:x}" for item in range(700))])),
+    "a header": lambda number: sign(claims(id=number), {**HEADER, "x": [[number], *[[]] * 1000]}),
+    "a type": lambda number: sign(claims(id=number), {**HEADER, "typ": [[number], *[[]] * 1000]}),
+}
+
+
+@pytest.mark.parametrize("large_token", LARGE_VALUES.values(), ids=LARGE_VALUES.keys())
+def test_an_accepted_token_occupies_little_more_memory_than_its_text(
+    large_token: Callable[[int], str], better_auth_url: None
+) -> None:
+    sent = [f"Bearer {large_token(number)}" for number in range(30)]
+    assert all(len(authorization) < 8192 for authorization in sent)
+
+    def statuses(authorizations: list[str]) -> list[int]:
+        return [get(authorization).status_code for authorization in authorizations]
+
+    tracemalloc.start()
+    try:
+        assert statuses(sent[:10]) == [200] * 10
+        gc.collect()
+        before, _ = tracemalloc.get_traced_memory()
+        assert statuses(sent[10:]) == [200] * 20
+        gc.collect()
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (after - before) / 20 < 30_000
 
 
 def test_a_token_is_never_logged(caplog: pytest.LogCaptureFixture) -> None:
