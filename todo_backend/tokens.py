@@ -23,6 +23,8 @@ MAX_NUMERIC_DATE = 253402300799
 # Seconds by which a token may be ahead of this server's clock.
 NBF_LEEWAY = 10
 MAX_SUBJECT_LENGTH = 255
+# Characters of a refused issuer or audience in the answer and in the log.
+MAX_NAMED = 200
 # The accepted values of `typ`, in lower case and without the prefix that RFC 7515, section 4.1.9, lets a sender omit.
 # Better Auth signs its session cookie cache with the same key and another `typ` (RFC 8725, section 3.11).
 ACCEPTED_TYPES = ("jwt", "at+jwt")
@@ -241,7 +243,7 @@ def validate_issuer_or_audience(name: str, values: list[Any], expected: str) -> 
         return
     if not all(isinstance(value, str) for value in values):
         raise TokenRefused(name, f"{name} is not a string")
-    named = ", ".join(values)
+    named = ", ".join(values)[:MAX_NAMED]
     raise TokenRefused(
         name, f"{name} is {named!a}, expected {expected!a}", f"Token {name} is '{named}', expected '{expected}'."
     )

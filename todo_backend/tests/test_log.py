@@ -94,6 +94,36 @@ def test_the_line_of_a_request_names_the_host_that_was_refused(
     assert logged.endswith(f" ms, user None, refused: {refused}")
 
 
+LONG = "\U0001f600" * 400
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Authorization": f"Bearer {sign(claims(iss=LONG), secret=SECRET)}"},
+        {"Authorization": f"Bearer {sign(claims(aud=['x' * 2000] * 2), secret=SECRET)}"},
+        {"Authorization": f"Bearer {sign(claims(), {'alg': 'EdDSA', 'kid': LONG})}"},
+        {"Authorization": f"Bearer {sign(claims(), {'alg': LONG})}"},
+        {"Authorization": f"Bearer {sign(claims(LONG), secret=SECRET)}"},
+        {"Authorization": "Bearer " + "x" * 60_000},
+        {"Host": "\x9b" * 60_000},
+        {"X-Request-ID": "x" * 60_000},
+        {"Origin": "x" * 60_000, "Access-Control-Request-Method": "GET"},
+    ],
+)
+def test_a_long_header_or_claim_does_not_make_a_long_line(
+    headers: dict[str, str], ada: UserClient, log: Log, settings: Any
+) -> None:
+    settings.BETTER_AUTH_SECRET = SECRET
+    settings.BETTER_AUTH_URL = settings.BETTER_AUTH_ISSUER = settings.BETTER_AUTH_AUDIENCE = "http://localhost:3000"
+    settings.BETTER_AUTH_JWKS_URL = f"http://127.0.0.1:{free_port()}/jwks"
+    for method in ["GET", "OPTIONS"]:
+        ada(method, "/api/tasks", **headers)
+    lines = log()
+    assert any(" GET /api/tasks " in line for line in lines)
+    assert max(map(len, lines)) < 2500
+
+
 def test_the_line_of_a_request_says_that_its_host_is_missing(log: Log) -> None:
     assert Client().get("/api/tasks", SERVER_NAME="0.0.0.0").status_code == 400
     [logged] = log()
