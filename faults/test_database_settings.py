@@ -63,5 +63,5 @@ def test_a_database_in_sql_ascii_is_503_and_the_server_stays(unusual: Backend) -
     log = unusual.log.read_text()
     reason = "the encoding of the database is SQL_ASCII; it must be UTF8"
     assert f"Pending migrations: unknown, because the database cannot be used: {reason}." in log
-    assert log.count(f"The database cannot be used: {reason}") == len(load.records) + 1
+    assert log.count(f"refused: the database cannot be used: {reason}") == len(load.records) + 1
     assert log.count("Spawning worker") == 1

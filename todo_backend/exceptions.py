@@ -89,11 +89,10 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> HttpResponse:
         sent = {name: str(value) for name, value in headers.items() if value}
         return ErrorResponse(exc.status_code, str(exc.detail), sent, reason=getattr(exc, "reason", None))
     if is_unmigrated(exc):
-        logger.error("The database lacks a table or a column: run `manage.py migrate`. %s", first_line(exc))
-        return unavailable_response(context["request"])
+        reason = f"the database lacks a table or a column: run `manage.py migrate`: {first_line(exc)}"
+        return unavailable_response(context["request"], reason)
     if is_unusable(exc):
-        logger.error("The database cannot be used: %s", first_line(exc))
-        return unavailable_response(context["request"])
+        return unavailable_response(context["request"], unusable(exc))
     logger.error("Internal server error.", exc_info=exc)
     return ErrorResponse(500, "Internal server error.")
 
@@ -138,13 +137,19 @@ def first_line(exc: Exception) -> str:
     return str(exc).partition("\n")[0].partition(" with text '")[0]
 
 
-def unavailable_response(request: Request) -> HttpResponse:
+def unusable(exc: Exception) -> str:
+    """The reason why the database cannot be used, for the log."""
+    return f"the database cannot be used: {first_line(exc)}"
+
+
+def unavailable_response(request: Request, reason: str) -> HttpResponse:
     """503 with `Retry-After`; without it if the connection broke during a write, which may have been committed."""
     broken = getattr(connection.connection, "closed", False)
     if request.method not in SAFE_METHODS and broken:
-        return ErrorResponse(503, "The connection to the database broke; whether the change was made is unknown.")
-    return retry_later_response("The database cannot be reached.")
+        detail = "The connection to the database broke; whether the change was made is unknown."
+        return ErrorResponse(503, detail, reason=reason)
+    return retry_later_response("The database cannot be reached.", reason)
 
 
-def retry_later_response(detail: str) -> HttpResponse:
-    return ErrorResponse(503, detail, {"Retry-After": str(RETRY_AFTER)})
+def retry_later_response(detail: str, reason: str) -> HttpResponse:
+    return ErrorResponse(503, detail, {"Retry-After": str(RETRY_AFTER)}, reason=reason)

@@ -1,7 +1,5 @@
 """Health probes: `/healthz` says that the process runs, `/readyz` that the database answers and is migrated."""
 
-import logging
-
 from django.db import Error, ProgrammingError, connection
 from django.db.migrations.executor import MigrationExecutor
 from django.http.response import HttpResponseBase
@@ -11,9 +9,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from .exceptions import first_line, retry_later_response
-
-logger = logging.getLogger(__name__)
+from .exceptions import retry_later_response, unusable
 
 # A statement for each database that returns the privileges which its role lacks on the table. SQLite has no roles.
 PRIVILEGES = {
@@ -64,8 +60,8 @@ class ReadinessView(ProbeView):
         try:
             pending = check_database()
         except Error as exc:
-            logger.error("The database cannot be used: %s", first_line(exc))
-            return retry_later_response("The database cannot be reached.")
+            return retry_later_response("The database cannot be reached.", unusable(exc))
         if pending:
-            return retry_later_response("The database lacks migrations: run `manage.py migrate`.")
+            detail = "The database lacks migrations: run `manage.py migrate`."
+            return retry_later_response(detail, f"pending migrations: {', '.join(pending)}")
         return Response({"status": "ok"})

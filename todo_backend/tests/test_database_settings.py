@@ -87,7 +87,7 @@ def test_a_database_of_another_encoding_is_503_with_the_reason_in_the_log(
             response = ada(method, path, body)
             assert (response.status_code, response.json()) == (503, UNAVAILABLE)
             assert int(response["Retry-After"]) > 0
-            assert f"The database cannot be used: {reason}" in caplog.text
+            assert f"refused: the database cannot be used: {reason}" in caplog.text
         assert connection.connection is None
         assert Client().get("/healthz").status_code == 200
 
@@ -120,7 +120,7 @@ def test_an_operation_without_privileges_is_503_with_the_reason_in_the_log(
         response = ada(method, path, body)
     assert (response.status_code, response.json()) == (503, UNAVAILABLE)
     assert int(response["Retry-After"]) > 0
-    assert "The database cannot be used: permission denied for table tasks_task" in caplog.text
+    assert "refused: the database cannot be used: permission denied for table tasks_task" in caplog.text
     assert "private" not in caplog.text
 
 
@@ -130,7 +130,7 @@ def test_readyz_is_503_without_a_privilege_and_the_log_names_it(missing: str, ca
     with role_with(", ".join({"SELECT", "INSERT", "UPDATE", "DELETE"} - {missing})):
         response = Client().get("/readyz")
     assert (response.status_code, response.json()) == (503, UNAVAILABLE)
-    assert f"The database cannot be used: {reason}" in caplog.text
+    assert f"refused: the database cannot be used: {reason}" in caplog.text
 
 
 def test_every_privilege_that_readyz_asks_for_is_enough(ada: UserClient) -> None:
@@ -164,7 +164,7 @@ def test_a_missing_schema_is_503(ada: UserClient, caplog: pytest.LogCaptureFixtu
     with default_database(url):
         for method, path, body in [*OPERATIONS, ("GET", "/readyz", None)]:
             assert ada(method, path, body).status_code == 503
-        assert "run `manage.py migrate`" in caplog.text
+        assert "refused: the database lacks a table or a column: run `manage.py migrate`: " in caplog.text
     result = manage("migrate", DATABASE_URL=url, ALLOWED_HOSTS="api.example.com")
     assert result.returncode == 1
     [line] = result.stderr.splitlines()
@@ -181,4 +181,4 @@ def test_the_error_of_a_missing_schema_is_503_with_the_reason_in_the_log(
         ready = Client().get("/readyz")
     assert (response.status_code, response.json()) == (503, UNAVAILABLE)
     assert (ready.status_code, ready.json()) == (503, UNAVAILABLE)
-    assert caplog.text.count('The database cannot be used: schema "todo" does not exist') == 2
+    assert caplog.text.count('refused: the database cannot be used: schema "todo" does not exist') == 2

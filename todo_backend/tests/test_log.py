@@ -160,7 +160,6 @@ def test_every_line_of_a_request_has_its_id(ada: UserClient, log: Log, settings:
         "WARNING todo_backend.jwks unknown",
         "ERROR todo_backend.log unknown",
         "INFO todo_backend.log refused",
-        "ERROR todo_backend.exceptions failed",
         "ERROR todo_backend.log failed",
         "ERROR todo_backend.exceptions wrong",
         "ERROR todo_backend.log wrong",

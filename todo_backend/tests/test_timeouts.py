@@ -231,7 +231,7 @@ def test_a_host_without_an_address_is_an_error_of_the_database(host: str) -> Non
 
 
 def test_a_request_without_a_slot_fails_immediately_while_the_database_hangs(
-    ada: UserClient, settings: Any, monkeypatch: pytest.MonkeyPatch
+    ada: UserClient, settings: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings.DATABASE_TIMEOUT = 3 * LONG
     monkeypatch.setattr(postgresql, "SLOT_TIMEOUT", LONG)
@@ -247,6 +247,9 @@ def test_a_request_without_a_slot_fails_immediately_while_the_database_hangs(
             assert int(response["Retry-After"]) > 0
             assert seconds < LONG
         assert answers == []
+        assert [record.getMessage().partition("refused: ")[2] for record in caplog.records] == [
+            "the database cannot be used: too many requests wait for the database already"
+        ] * 2
         administrator.rollback()
         thread.join()
     assert [(response.status_code, response.json()) for response in answers] == [(200, [])]
