@@ -11,16 +11,16 @@ from rest_framework.views import APIView
 
 from .exceptions import retry_later_response, unusable
 
-# A statement for each database that returns the privileges which its role lacks on the table. SQLite has no roles.
+# A statement for each database that returns the privileges which its role lacks on a table. SQLite has no roles.
 PRIVILEGES = {
     "postgresql": "SELECT privilege FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS privilege"
-    " WHERE NOT has_table_privilege('tasks_task', privilege)",
-    "sqlite": "SELECT '' FROM tasks_task LIMIT 0",
+    " WHERE NOT has_table_privilege('{table}', privilege)",
+    "sqlite": "SELECT '' FROM {table} LIMIT 0",
 }
 
 
 def check_database() -> list[str]:
-    """Returns the pending migrations. Raises `django.db.Error` if the database or its migrated table is unusable."""
+    """Returns the pending migrations. Raises `django.db.Error` if the database or a migrated table is unusable."""
     pending = pending_migrations()
     if not pending:
         check_privileges()
@@ -35,11 +35,12 @@ def pending_migrations() -> list[str]:
 
 
 def check_privileges() -> None:
-    """Raises `django.db.Error` if there is no table of tasks, or if the role may not read it and write to it."""
+    """Raises `django.db.Error` if there is no table of a model, or if the role may not read it and write to it."""
     with connection.cursor() as cursor:
-        cursor.execute(PRIVILEGES[connection.vendor])
-        if missing := ", ".join(privilege for (privilege,) in cursor.fetchall()):
-            raise ProgrammingError(f"the role lacks privileges on the table tasks_task: {missing}")
+        for table in connection.introspection.django_table_names():
+            cursor.execute(PRIVILEGES[connection.vendor].format(table=connection.ops.quote_name(table)))
+            if missing := ", ".join(privilege for (privilege,) in cursor.fetchall()):
+                raise ProgrammingError(f"the role lacks privileges on the table {table}: {missing}")
 
 
 class ProbeView(APIView):

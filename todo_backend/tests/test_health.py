@@ -5,6 +5,8 @@ import pytest
 from django.db import OperationalError, connection
 from django.test import Client
 
+from tasks.models import Task
+
 pytestmark = [pytest.mark.sqlite, pytest.mark.postgresql]
 
 ANY_HOST = {"Host": "10.1.2.3:8000"}
@@ -55,6 +57,15 @@ def test_readyz_is_503_without_the_table(caplog: pytest.LogCaptureFixture) -> No
     response = Client().get("/readyz", headers=ANY_HOST)
     assert (response.status_code, response.json()) == (503, {"detail": "The database cannot be reached."})
     assert re.search("refused: the database cannot be used: .*tasks_task", caplog.text)
+
+
+@pytest.mark.django_db
+def test_readyz_checks_the_tables_of_the_models(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(Task._meta, "db_table", "another_table")
+    assert Client().get("/readyz").status_code == 503
+    assert re.search("refused: the database cannot be used: .*another_table", caplog.text)
 
 
 @pytest.mark.requirement("FR-010")
