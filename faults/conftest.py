@@ -1,3 +1,4 @@
+import resource
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,15 @@ def folder() -> Iterator[Path]:
     """A folder that PostgreSQL may enter. It never runs as root, and pytest's own folders are closed to other users."""
     with tempfile.TemporaryDirectory(prefix="faults-") as folder:
         yield Path(folder)
+
+
+@pytest.fixture(scope="module")
+def files() -> Iterator[None]:
+    """As many open files as docs/deployment.md gives the server. A shell on Debian allows 1024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 8192), hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 @pytest.fixture(scope="session")

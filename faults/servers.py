@@ -117,13 +117,14 @@ server_login_retry = 1
         self.url = postgresql.todo_url(port=self.port, sslmode="prefer")
 
 
-def shown(language: str, own: Mapping[str, str]) -> str:
-    """The configuration in that language in docs/deployment.md, with the test's own values for each of the shown."""
+def shown(language: str, own: Mapping[str, str]) -> list[str]:
+    """The configurations in that language in docs/deployment.md, with the test's own values for each of the shown."""
     document = (settings.BASE_DIR / "docs" / "deployment.md").read_text()
-    [configuration] = re.findall(rf"^```{language}\n(.*?)^```", document, re.DOTALL | re.MULTILINE)
+    configurations = re.findall(rf"^```{language}\n(.*?)^```", document, re.DOTALL | re.MULTILINE)
     for value in own:
-        assert value in configuration
-    return re.sub("|".join(map(re.escape, own)), lambda match: own[match[0]], configuration)
+        assert any(value in configuration for configuration in configurations)
+    values = "|".join(map(re.escape, own))
+    return [re.sub(values, lambda match: own[match[0]], configuration) for configuration in configurations]
 
 
 class Certificate(NamedTuple):
@@ -157,16 +158,16 @@ class Nginx(ServerProcess):
     def __init__(self, folder: Path, certificate: Certificate, instance: "Backend") -> None:
         super().__init__(folder)
         address = {"listen 443": f"listen 127.0.0.1:{self.port}"}
-        server = shown("nginx", {**address, **tls_values(certificate, instance)})
+        main, site = shown("nginx", {**address, **tls_values(certificate, instance)})
         kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
         temporary = "".join(f"{kind}_temp_path {folder / 'nginx'};" for kind in kinds)
         configuration = folder / "nginx.conf"
         configuration.write_text(
             # As root, nginx would give its workers another user, who may not enter the folder.
-            f"user root; daemon off; pid {folder / 'nginx.pid'}; events {{}}\n"
-            f"http {{ access_log off; {temporary}\n{server}}}\n"
+            f"user root; daemon off; pid {folder / 'nginx.pid'};\n{main}http {{ access_log off; {temporary}\n{site}}}\n"
         )
-        self.command = ["nginx", "-e", "stderr", "-c", configuration]
+        # nginx starts with the limit of open files that systemd gives its services.
+        self.command = ["prlimit", "--nofile=1024:", "nginx", "-e", "stderr", "-c", configuration]
 
 
 class Caddy(ServerProcess):
@@ -174,10 +175,13 @@ class Caddy(ServerProcess):
 
     def __init__(self, folder: Path, certificate: Certificate, instance: "Backend") -> None:
         super().__init__(folder)
-        address = {"todo.example.com {": f"todo.example.com:{self.port} {{"}
-        site = shown("caddyfile", {**address, **tls_values(certificate, instance)})
+        own = {
+            "todo.example.com {": f"todo.example.com:{self.port} {{",
+            "\tservers {": "\tadmin off\n\tauto_https disable_redirects\n\tservers {",
+        }
+        [text] = shown("caddyfile", {**own, **tls_values(certificate, instance)})
         configuration = folder / "Caddyfile"
-        configuration.write_text(f"{{\n\tadmin off\n\tauto_https disable_redirects\n}}\n{site}")
+        configuration.write_text(text)
         self.command = ["caddy", "run", "--adapter", "caddyfile", "--config", configuration]
         # Caddy writes its state below HOME.
         self.options = {"env": {"PATH": os.environ["PATH"], "HOME": str(folder)}}
@@ -197,20 +201,17 @@ class Haproxy(ServerProcess):
             both = folder / "api.pem"
             both.write_text(certificate.chain.read_text() + certificate.key.read_text())
             address += f" ssl crt {both}"
+        own = {
+            # Only root can become another user.
+            "    user haproxy\n    group haproxy\n": "",
+            "/run/haproxy/admin.sock": str(self.socket),
+            "10.0.0.1:8000": f"127.0.0.1:{a.port}",
+            "10.0.0.2:8000": f"127.0.0.1:{b.port}",
+            ":443 ssl crt /etc/haproxy/api.pem": address,
+        }
+        [text] = shown("haproxy", own)
         configuration = folder / "haproxy.cfg"
-        configuration.write_text(
-            shown(
-                "haproxy",
-                {
-                    # Only root can become another user.
-                    "    user haproxy\n    group haproxy\n": "",
-                    "/run/haproxy/admin.sock": str(self.socket),
-                    "10.0.0.1:8000": f"127.0.0.1:{a.port}",
-                    "10.0.0.2:8000": f"127.0.0.1:{b.port}",
-                    ":443 ssl crt /etc/haproxy/api.pem": address,
-                },
-            )
-        )
+        configuration.write_text(text)
         self.command = ["haproxy", "-db", "-f", configuration]
 
     def tell(self, command: str) -> str:

@@ -3,7 +3,6 @@
 `pytest -rP` shows the figures.
 """
 
-import resource
 import selectors
 import socket
 import time
@@ -32,15 +31,6 @@ HOST = b" HTTP/1.1\r\nHost: localhost"
 FILES = b"/static/drf_spectacular_sidecar/swagger-ui-dist/"
 # Bytes of a part of a head that is as long as the server accepts
 LONG = 62_000
-
-
-@pytest.fixture(scope="module")
-def files() -> Iterator[None]:
-    """As many open files as docs/deployment.md gives the server. A shell on Debian allows 1024."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 8192), hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 @pytest.fixture(scope="module")

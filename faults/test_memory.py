@@ -63,8 +63,10 @@ def test_clients_behind_nginx_do_not_read_the_largest_list(server: Backend, fold
     context = ssl.create_default_context(cafile=certificate.chain)
     head = f"GET /api/tasks HTTP/1.1\r\nHost: {NAME}\r\nAuthorization: {AUTHORIZATION}\r\n\r\n"
     with Nginx(folder, certificate, server) as nginx, ExitStack() as stack:
-        for _ in range(100):
-            plain = socket.create_connection(("127.0.0.1", nginx.port), timeout=60)
+        for number in range(100):
+            # From four addresses, because nginx limits the requests of one.
+            source = (f"127.0.0.{1 + number // 25}", 0)
+            plain = socket.create_connection(("127.0.0.1", nginx.port), timeout=60, source_address=source)
             client = stack.enter_context(context.wrap_socket(plain, server_hostname=NAME))
             client.sendall(head.encode())
         wait_until(lambda: server.log.read_text().count("GET /api/tasks 200") == 100, "all are answered", 120)

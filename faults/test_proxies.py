@@ -4,6 +4,7 @@ import http.client
 import json
 import socket
 import ssl
+import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
@@ -12,16 +13,22 @@ from pathlib import Path
 import pytest
 
 from testing.processes import SECRET
-from testing.servers import ServerProcess, stable_port
+from testing.servers import ServerProcess, stable_port, wait_until
 from testing.tokens import HEADER, claims, sign
 
 from .servers import Backend, Caddy, Certificate, Haproxy, Nginx, Postgresql, make_certificate
 
 NAME = "todo.example.com"
 ORIGIN = "http://localhost:3000"
+# The origin in docs/deployment.md
+FRONTEND = "https://www.example.com"
 # Bytes of the largest token and of the largest body that the API accepts
 MAX_TOKEN = 8192
 MAX_BODY = 65536
+# Requests of one client address that nginx lets through at once
+MAX_REQUESTS = 32
+# Seconds that a connection has for the head of a request
+HEADER_TIMEOUT = 10
 
 
 @pytest.fixture(scope="module")
@@ -44,30 +51,34 @@ def instance(folder: Path, postgresql: Postgresql) -> Iterator[Backend]:
         yield instance
 
 
-@pytest.fixture(scope="module", params=["nginx", "caddy", "haproxy"])
-def proxy(
-    request: pytest.FixtureRequest, folder: Path, certificate: Certificate, instance: Backend
-) -> Iterator[ServerProcess]:
-    servers: dict[str, ServerProcess] = {
+def make_proxies(folder: Path, certificate: Certificate, instance: Backend) -> dict[str, ServerProcess]:
+    return {
         "nginx": Nginx(folder, certificate, instance),
         "caddy": Caddy(folder, certificate, instance),
         "haproxy": Haproxy(folder, instance, instance, certificate),
     }
-    with servers[request.param] as proxy:
+
+
+@pytest.fixture(scope="module", params=["nginx", "caddy", "haproxy"])
+def proxy(
+    request: pytest.FixtureRequest, folder: Path, certificate: Certificate, instance: Backend
+) -> Iterator[ServerProcess]:
+    with make_proxies(folder, certificate, instance)[request.param] as proxy:
         yield proxy
 
 
 class Client:
     """One user over HTTPS. It verifies that the proxy has the certificate of `NAME`."""
 
-    def __init__(self, proxy: ServerProcess, certificate: Certificate) -> None:
+    def __init__(self, proxy: ServerProcess, certificate: Certificate, address: str = "127.0.0.1") -> None:
         self.port = proxy.port
+        self.address = address
         self.context = ssl.create_default_context(cafile=certificate.chain)
         self.token = largest_token()
 
     @contextmanager
-    def connected(self) -> Iterator[http.client.HTTPConnection]:
-        plain = socket.create_connection(("127.0.0.1", self.port), timeout=20)
+    def connected(self, timeout: float = 20) -> Iterator[http.client.HTTPConnection]:
+        plain = socket.create_connection(("127.0.0.1", self.port), timeout, source_address=(self.address, 0))
         with closing(http.client.HTTPConnection(NAME)) as client:
             client.sock = self.context.wrap_socket(plain, server_hostname=NAME)
             yield client
@@ -144,3 +155,52 @@ def test_a_preflight_passes(client: Client) -> None:
     asked = {"Origin": ORIGIN, "Access-Control-Request-Method": "POST"}
     status, headers, _ = client.request("OPTIONS", "/api/tasks", headers=asked)
     assert (status, headers["Access-Control-Allow-Origin"]) == (200, ORIGIN)
+
+
+@pytest.mark.parametrize("proxy", ["nginx"], indirect=True)
+def test_one_address_has_a_limited_number_of_requests_at_once(proxy: ServerProcess, certificate: Certificate) -> None:
+    client, neighbour = Client(proxy, certificate), Client(proxy, certificate, "127.0.0.2")
+
+    def list_tasks() -> tuple[int, http.client.HTTPMessage, bytes]:
+        return client.request("GET", "/api/tasks", headers={"Origin": FRONTEND})
+
+    with ExitStack() as stack:
+        uploads = [stack.enter_context(client.connected()) for _ in range(MAX_REQUESTS)]
+        for upload in uploads:
+            upload.request("POST", "/api/tasks", headers={**client.headers(), "Content-Length": "2"})
+        wait_until(lambda: list_tasks()[0] == 503, "nginx has read the heads of the uploads")
+        status, headers, body = list_tasks()
+        assert (status, json.loads(body).keys()) == (503, {"detail"})
+        assert headers["Content-Type"] == "application/json"
+        assert headers["Retry-After"] == "1"
+        assert headers["Strict-Transport-Security"] == "max-age=31536000"
+        assert headers["Access-Control-Allow-Origin"] == FRONTEND
+        assert headers["Access-Control-Allow-Credentials"] == "true"
+        assert headers["Access-Control-Expose-Headers"] == "Retry-After"
+        assert neighbour.request("GET", "/api/tasks")[0] == 200
+        for upload in uploads:
+            upload.send(b"{}")
+        assert {upload.getresponse().status for upload in uploads} == {422}
+    wait_until(lambda: list_tasks()[0] == 200, "the address may send requests again")
+
+
+def test_half_heads_are_ended_and_stop_nobody(
+    files: None, tmp_path: Path, certificate: Certificate, instance: Backend
+) -> None:
+    """To nginx more of them than the 1536 connections that Debian's configuration allows it on two cores."""
+    with ExitStack() as stack:
+        half_heads = []
+        for name, proxy in make_proxies(tmp_path, certificate, instance).items():
+            client = Client(stack.enter_context(proxy), certificate)
+            for _ in range(1600 if name == "nginx" else 1):
+                # Shorter than the time after which a place becomes free again
+                half_head = stack.enter_context(client.connected(timeout=5)).sock
+                half_head.sendall(b"GET /healthz HTTP/1.1\r\nHo")
+                half_heads.append(half_head)
+            assert client.request("GET", "/healthz")[0] == 200
+        start = time.monotonic()
+        for half_head in half_heads:
+            half_head.settimeout(HEADER_TIMEOUT + 2)
+            while half_head.recv(65536):
+                pass
+        assert time.monotonic() - start < HEADER_TIMEOUT + 2
