@@ -3,14 +3,14 @@
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import ExitStack, closing
 from http.client import HTTPConnection
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
-from testing.http import AUTHORIZATION
+from testing.http import AUTHORIZATION, start_body
 from testing.key_server import KeyServer, key_server
 from testing.processes import migrate, server
 from testing.tokens import claims, sign
@@ -64,7 +64,18 @@ def unsigned(number: int) -> dict[str, str]:
     return {"Authorization": f"Bearer {sign(claims(), header, secret='')}"}
 
 
-def test_only_tokens_that_need_published_keys_wait_for_them(address: str, keys: KeyServer, log: Path) -> None:
+@pytest.fixture
+def slow_bodies(address: str) -> Iterator[None]:
+    """Bodies that hold three quarters of the threads."""
+    with ExitStack() as stack:
+        for number in range(12):
+            stack.enter_context(closing(start_body(address, f"slow {number % 4}")))
+        yield
+
+
+def test_only_tokens_that_need_published_keys_wait_for_them(
+    address: str, slow_bodies: None, keys: KeyServer, log: Path
+) -> None:
     with ThreadPoolExecutor(22) as pool:
         strangers = [pool.submit(repeat, address, "/api/tasks", unsigned(number), 0.1) for number in range(20)]
         others = [pool.submit(repeat, address, "/healthz", {}, 0.02)]

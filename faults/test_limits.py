@@ -14,7 +14,7 @@ from statistics import median
 
 import pytest
 
-from testing.http import JSON, connect, request
+from testing.http import JSON, connect, request, start_body
 from testing.processes import SECRET
 from testing.servers import get, megabytes, stat, wait_until
 from testing.tokens import claims, sign
@@ -93,20 +93,16 @@ def received(clients: list[socket.socket], seconds: float) -> list[bytes]:
     return [*parts.values()]
 
 
-@pytest.mark.parametrize("expect", [b"", b"\r\nExpect: 100-continue"], ids=["a byte", "100-continue"])
+@pytest.mark.parametrize("expect", ["", "100-continue"], ids=["a byte", "100-continue"])
 @pytest.mark.parametrize("users", [1, 4])
 def test_slow_bodies_leave_threads_for_requests_without_a_body(
-    users: int, expect: bytes, server: Backend, address: str
+    users: int, expect: str, server: Backend, address: str
 ) -> None:
     create = partial(request, address, "POST", "/api/tasks", '{"title": "x"}', **JSON)
     with ExitStack() as stack:
-        clients = [stack.enter_context(closing(connect(address))) for _ in range(16)]
-        for number, client in enumerate(clients):
-            token = authorization(f"slow {number % users}")["Authorization"].encode()
-            head = b"POST /api/tasks" + HOST + b"\r\nAuthorization: " + token + expect
-            client.sendall(head + b"\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n")
-            if not expect:
-                client.sendall(b"{")
+        clients = [
+            stack.enter_context(closing(start_body(address, f"slow {number % users}", expect))) for number in range(16)
+        ]
         assert_prompt(address)
         # A user has four slots, and all users have twelve.
         slots = min(4 * users, 12)

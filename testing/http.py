@@ -49,6 +49,16 @@ def raw_request(address: str, head: bytes, body: bytes = b"") -> bytes:
     return answer
 
 
+def start_body(address: str, user: str, expect: str = "") -> socket.socket:
+    """Sends a create of that user with the first byte of its body. With `expect`, sends that header and no byte."""
+    client = connect(address)
+    head = "POST /api/tasks HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 1000"
+    authorization = f"Authorization: Bearer {sign(claims(user), secret=SECRET)}"
+    end = f"Expect: {expect}\r\n\r\n" if expect else "\r\n{"
+    client.sendall(f"{head}\r\n{authorization}\r\n{end}".encode())
+    return client
+
+
 def at_once(count: int, call: Callable[[int], Any]) -> list[Any]:
     """Calls `call(0)`, `call(1)`, … in threads, and returns the results."""
     with ThreadPoolExecutor(count) as pool:

@@ -20,6 +20,7 @@ from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 from rest_framework.utils.json import strict_constant
 
+from . import waiting
 from .exceptions import ContentTooLarge, LengthRequired, TooManyBodies
 
 if TYPE_CHECKING:
@@ -69,29 +70,33 @@ class Slots:
     def slot(self, user_id: str) -> Iterator[None]:
         """Holds a slot while the context lasts. Raises `TooManyBodies` if none is free within `SLOT_TIMEOUT`."""
         with self.changed:
-            if not (self.is_free(user_id) or self.wait(user_id)):
+            if not (self.take(user_id) or self.wait(user_id)):
                 raise TooManyBodies(
                     f"{self.users.count(user_id)} bodies of this user are being read, of at most {self.per_user}, "
                     f"and {len(self.users)} in all, of at most {self.total}"
                 )
-            self.users.append(user_id)
         try:
             yield
         finally:
+            waiting.slots.release()
             with self.changed:
                 self.users.remove(user_id)
                 self.changed.notify_all()
 
-    def is_free(self, user_id: str) -> bool:
-        return len(self.users) < self.total and self.users.count(user_id) < self.per_user
+    def take(self, user_id: str) -> bool:
+        """Takes a slot for the user, and returns whether there was one."""
+        is_free = len(self.users) < self.total and self.users.count(user_id) < self.per_user
+        if taken := is_free and waiting.slots.acquire(blocking=False):
+            self.users.append(user_id)
+        return taken
 
     def wait(self, user_id: str) -> bool:
-        """Returns whether a slot becomes free in time. Does not wait if too many threads are occupied already."""
+        """Takes a slot that becomes free in time. Does not wait if too many threads are occupied already."""
         if len(self.users) + self.waiting >= self.occupied_limit:
             return False
         self.waiting += 1
         try:
-            return self.changed.wait_for(lambda: self.is_free(user_id), SLOT_TIMEOUT)
+            return self.changed.wait_for(lambda: self.take(user_id), SLOT_TIMEOUT)
         finally:
             self.waiting -= 1
 

@@ -8,7 +8,7 @@ import math
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from contextvars import copy_context
 from functools import cache
 from time import monotonic
@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from django.conf import settings
 
+from . import waiting
 from .exceptions import BetterAuthUnavailable
 
 logger = logging.getLogger(__name__)
@@ -135,16 +136,8 @@ class PublishedKeys:
         fetch = self.fetch_if_due()
         seconds = fetch.started_at + WAIT_TIMEOUT - monotonic()
         if fetch.is_alive() and seconds > 0:
-            if not self.waiting_slots.acquire(blocking=False):
-                raise BetterAuthUnavailable(
-                    wait=1,
-                    detail=BEING_FETCHED,
-                    reason="too many requests wait for Better Auth's keys already",
-                )
-            try:
+            with slot(self.waiting_slots), slot(waiting.slots):
                 fetch.join(seconds)
-            finally:
-                self.waiting_slots.release()
         return fetch
 
     def fetch_if_due(self) -> Fetch:
@@ -177,6 +170,18 @@ class PublishedKeys:
         self.stale_at = started_at + REFRESH_AGE
         self.expired_at = started_at + MAX_AGE
         return True
+
+
+@contextmanager
+def slot(slots: threading.BoundedSemaphore) -> Iterator[None]:
+    """Holds a slot for waiting while the context lasts. Raises `BetterAuthUnavailable` if there is none."""
+    if not slots.acquire(blocking=False):
+        reason = "too many requests wait for Better Auth's keys already"
+        raise BetterAuthUnavailable(wait=1, detail=BEING_FETCHED, reason=reason)
+    try:
+        yield
+    finally:
+        slots.release()
 
 
 class DeadlineReader(io.RawIOBase):

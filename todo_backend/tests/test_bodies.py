@@ -13,7 +13,7 @@ from django.test import Client
 from testing.client import Response, Rows, UserClient
 from testing.servers import wait_until
 from testing.threads import start_request
-from todo_backend import bodies
+from todo_backend import bodies, waiting
 
 pytestmark = pytest.mark.django_db
 
@@ -272,6 +272,24 @@ def test_bodies_take_three_quarters_of_the_threads_and_one_users_a_third_of_thes
     assert (slots.total, slots.per_user) == (total, per_user)
 
 
+@pytest.mark.parametrize(("threads", "expected"), [(1, 1), (2, 1), (3, 2), (4, 3), (5, 3), (8, 6), (16, 14), (100, 98)])
+def test_bodies_and_fetches_of_keys_together_leave_a_thread(threads: int, expected: int) -> None:
+    slots = waiting.slots_for(threads)
+    for _ in range(expected):
+        assert slots.acquire(blocking=False)
+    assert not slots.acquire(blocking=False)
+
+
+def test_while_too_many_requests_wait_for_keys_a_body_is_refused(
+    ada: UserClient, six_slots: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting, "slots", waiting.slots_for(1))
+    with slow_bodies(UserClient("bob")):
+        assert_refused(ada("POST", "/api/tasks", {"title": "x"}))
+        assert ada("GET", "/api/tasks").status_code == 200
+    assert ada("POST", "/api/tasks", {"title": "x"}).status_code == 201
+
+
 def test_the_slots_are_for_the_threads_of_the_settings(settings: Any) -> None:
     assert bodies.slots.total == settings.SERVER.threads * 3 // 4
 
@@ -330,18 +348,18 @@ def test_a_slot_that_becomes_free_is_for_a_request_that_waits(
     assert answers[0].status_code == 400
 
 
-@pytest.mark.parametrize(("reading", "waiting"), [(2, 5), (6, 1)])
+@pytest.mark.parametrize(("reading", "count"), [(2, 5), (6, 1)])
 def test_one_thread_of_eight_never_waits_for_a_slot(
-    reading: int, waiting: int, six_slots: None, monkeypatch: pytest.MonkeyPatch
+    reading: int, count: int, six_slots: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bodies, "SLOT_TIMEOUT", 60)
     users = [UserClient(name) for name in ("ada", "ada", "bob", "bob", "carol", "carol")]
     create = partial(users[0], "POST", "/api/tasks", raw=b"x")
     with slow_bodies(*users[:reading]):
-        requests = [start_request(create) for _ in range(waiting)]
-        wait_until(lambda: bodies.slots.waiting == waiting, "the requests wait")
+        requests = [start_request(create) for _ in range(count)]
+        wait_until(lambda: bodies.slots.waiting == count, "the requests wait")
         assert_refused(create())
-        assert bodies.slots.waiting == waiting
+        assert bodies.slots.waiting == count
     for thread, answers in requests:
         thread.join(10)
         assert answers[0].status_code == 400

@@ -19,7 +19,7 @@ from testing.processes import server as run_server
 from testing.servers import wait_until
 from testing.timing import timed
 from testing.tokens import base64url, claims, sign
-from todo_backend import jwks, startup
+from todo_backend import jwks, startup, waiting
 
 pytestmark = pytest.mark.django_db
 
@@ -306,7 +306,23 @@ def test_a_key_that_is_not_a_public_signature_key_is_ignored(change: dict[str, A
 
 @pytest.mark.parametrize("key", KEYS.values(), ids=KEYS.keys())
 def test_no_value_in_a_key_keeps_the_other_keys_from_being_used(key: SigningKey, server: KeyServer) -> None:
-    values = [None, True, 0, -1.5, 10**400, "", "x", "é", "\ud800", "A" * 1000, [], [[]], ["verify", {}], {}, {"a": []}]
+    values: list[Any] = [
+        None,
+        True,
+        0,
+        -1.5,
+        10**400,
+        "",
+        "x",
+        "é",
+        "\ud800",
+        "A" * 1000,
+        [],
+        [[]],
+        ["verify", {}],
+        {},
+        {"a": []},
+    ]
     names = [*key.jwk, "use", "key_ops", "d"]
     publish_jwks(server, *values, *({**key.jwk, name: value} for name in names for value in values), EDDSA.jwk)
     assert get(EDDSA.sign(claims())).status_code == 200
@@ -715,6 +731,16 @@ def test_a_quarter_of_the_threads_may_wait(
     assert len(server.requests) == 1
     # The slots are free again.
     assert get(token).status_code == 401
+
+
+def test_while_too_many_bodies_are_read_no_request_waits_for_keys(
+    server: KeyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting, "slots", waiting.slots_for(1))
+    with server.holding(), waiting.slots:
+        assert get(EDDSA.sign(claims())).json() == {"detail": "Better Auth's keys are being fetched; try again."}
+    wait_for_fetches(server, 1)
+    assert get(EDDSA.sign(claims())).status_code == 200
 
 
 def test_a_token_that_names_no_key_causes_no_fetch(server: KeyServer) -> None:
