@@ -14,6 +14,7 @@ import pytest
 
 from testing.processes import SECRET
 from testing.servers import ServerProcess, stable_port, wait_until
+from testing.timing import timed
 from testing.tokens import HEADER, claims, sign
 
 from .servers import Backend, Caddy, Certificate, Haproxy, Nginx, Postgresql, make_certificate
@@ -182,6 +183,23 @@ def test_one_address_has_a_limited_number_of_requests_at_once(proxy: ServerProce
             upload.send(b"{}")
         assert {upload.getresponse().status for upload in uploads} == {422}
     wait_until(lambda: list_tasks()[0] == 200, "the address may send requests again")
+
+
+@pytest.mark.parametrize("proxy", ["nginx"], indirect=True)
+def test_abandoned_requests_do_not_queue(proxy: ServerProcess, client: Client, postgresql: Postgresql) -> None:
+    """Granian answers them in any case, so nginx lets through no more than `MAX_REQUESTS` that are not answered yet."""
+    client.token = sign(claims("impatient"), secret=SECRET)
+    postgresql.query(
+        "INSERT INTO tasks_task (user_id, title, description, completed, created_at, updated_at)"
+        " SELECT 'impatient', 'x', repeat('\x01', 1000), false, now(), now() FROM generate_series(1, 2000)"
+    )
+    _, one = timed(lambda: client.request("GET", "/api/tasks"))
+    for _ in range(300):
+        with client.connected() as abandoned:
+            abandoned.request("GET", "/api/tasks", headers=client.headers())
+    _, queue = timed(lambda: wait_until(lambda: client.request("GET", "/healthz")[0] == 200, "nginx lets it through"))
+    print(f"one list: {one:.3f} s, the queue: {queue:.3f} s")
+    assert queue < 1.5 * MAX_REQUESTS * one
 
 
 def test_half_heads_are_ended_and_stop_nobody(
