@@ -136,8 +136,9 @@ async def get_user(request: Request) -> str:
     if not is_user_id(user) or claims.get("nbf", 0) > time.time() + NBF_LEEWAY:
         raise refuse("Token is invalid.")
     request.state.user = user
-    if request.path_params.get("user_id", user) != user:
-        raise HTTPException(403, "The user in the path is not the token's.")
+    path_user = request.path_params.get("user_id", user)
+    if path_user != user:
+        raise HTTPException(403, f"The user in the path is '{path_user}', not the token's.")
     return user
 
 

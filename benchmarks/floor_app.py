@@ -166,7 +166,7 @@ def answer(environ: dict[str, Any], log: dict[str, Any]) -> tuple[int, str, Head
         raise RequestError(404, "Not found.")
     user = log["user"] = verify(environ.get("HTTP_AUTHORIZATION", ""))
     if path["user"] not in (None, user):
-        raise RequestError(403, "The user in the path is not the token's.")
+        raise RequestError(403, f"The user in the path is '{path['user']}', not the token's.")
     method, pk = environ["REQUEST_METHOD"], int(path["pk"] or 0)
     if pk >= 2**63:
         raise RequestError(404, "Not found.")

@@ -6,7 +6,10 @@ from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from rest_framework.request import Request
 from rest_framework_simplejwt.authentication import JWTStatelessUserAuthentication
 
-from .tokens import verify
+from .tokens import TokenRefused, verify
+
+EMPTY = 'There is no token after "Bearer": get one from /api/auth/token first.'
+NOT_BEARER = 'Send the token as "Authorization: Bearer <token>".'
 
 
 class BetterAuthAuthentication(JWTStatelessUserAuthentication):
@@ -20,15 +23,29 @@ class BetterAuthAuthentication(JWTStatelessUserAuthentication):
         """Does not call the base class, which would look up a user model. There is none."""
 
     def authenticate_header(self, request: Request) -> str:
-        token_sent = self.get_raw_token(self.get_header(request) or b"")
-        return 'Bearer error="invalid_token"' if token_sent else "Bearer"
+        scheme, token = scheme_and_token(self.get_header(request) or b"")
+        return 'Bearer error="invalid_token"' if scheme == b"bearer" and token else "Bearer"
 
     def get_raw_token(self, header: bytes) -> bytes | None:
-        scheme, _, token = header.strip().partition(b" ")
-        return token.strip() or None if scheme.lower() == b"bearer" else None
+        """The token, or `None` if the header is empty. Raises `TokenRefused` if the header has no bearer token."""
+        scheme, token = scheme_and_token(header)
+        if not scheme:
+            return None
+        # A client that adds "Bearer" to what has it already sends it twice.
+        if scheme != b"bearer" or token[:7].lower() in (b"bearer", b"bearer "):
+            raise TokenRefused("scheme", 'its Authorization is not "Bearer" and a token', NOT_BEARER)
+        if not token:
+            raise TokenRefused("missing", 'there is no token after "Bearer"', EMPTY)
+        return token
 
     def get_validated_token(self, raw_token: bytes) -> Any:
         return verify(raw_token)
+
+
+def scheme_and_token(header: bytes) -> tuple[bytes, bytes]:
+    """The scheme of an `Authorization` header in lower case, and the rest. Either may be empty."""
+    scheme, _, token = header.strip().partition(b" ")
+    return scheme.lower(), token.strip()
 
 
 class BetterAuthScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]

@@ -9,10 +9,11 @@ from drf_spectacular.extensions import OpenApiSerializerFieldExtension
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.utils import Direction
 
+from .authentication import EMPTY, NOT_BEARER
 from .exceptions import BetterAuthUnavailable, TooManyBodies
 from .jwks import BEING_FETCHED
 from .log import REQUEST_ID
-from .tokens import ENCRYPTED, EXPIRED, INVALID, NOT_A_JWT
+from .tokens import ENCRYPTED, EXPIRED, INVALID, NOT_A_JWT, PLACEHOLDER
 
 # The pattern of `DATETIME_FORMAT`.
 TIME_PATTERN = "^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}[.][0-9]{6}Z$"
@@ -43,7 +44,7 @@ HEADERS: dict[str, Any] = {
         "required": True,
     },
     "WWW-Authenticate": {
-        "description": 'With `error="invalid_token"` if a token was sent (RFC 6750, section 3).',
+        "description": 'With `error="invalid_token"` if something follows `Bearer` (RFC 6750, section 3).',
         "schema": {"type": "string", "enum": ["Bearer", 'Bearer error="invalid_token"']},
         "required": True,
     },
@@ -89,6 +90,9 @@ ERRORS = {
         "The token is missing or refused.",
         {
             "missing": "Authentication credentials were not provided.",
+            "empty": EMPTY,
+            "undefined": PLACEHOLDER.format("undefined"),
+            "scheme": NOT_BEARER,
             "expired": EXPIRED,
             "invalid": INVALID,
             "session": NOT_A_JWT,

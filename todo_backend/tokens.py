@@ -60,6 +60,9 @@ INVALID = "Token is invalid."
 EXPIRED = "Token has expired."
 NOT_A_JWT = "This is not a JWT. If it is a Better Auth session token, get a JWT from /api/auth/token."
 ENCRYPTED = "This token is encrypted. Get a signed JWT from /api/auth/token."
+PLACEHOLDER = 'There is no token in "Bearer {}": get one from /api/auth/token first.'
+# What JavaScript makes of a token that is not there.
+PLACEHOLDERS = (b"undefined", b"null", b"[object Object]")
 
 
 class TokenRefused(AuthenticationFailed):
@@ -121,6 +124,8 @@ def read_header(token: bytes) -> Mapping[str, str]:
     if not token.isascii():
         raise TokenRefused("malformed", "it is not ASCII")
     segments = token.count(b".") + 1
+    if segments < 3 and token in PLACEHOLDERS:
+        raise TokenRefused("missing", f"it is {token.decode()}", PLACEHOLDER.format(token.decode()))
     if segments < 3:
         raise TokenRefused("not_a_jwt", "it is not a JWT", NOT_A_JWT)
     if segments == 5:

@@ -60,9 +60,16 @@ def test_no_operation_runs_without_a_token(
 
 
 @pytest.mark.requirement("SC-003")
-@pytest.mark.parametrize("path_user", ["bob", "Ada", "ada%20", "ad", "adaa", "me", "undefined"])
-def test_another_user_in_the_path_is_403_without_a_query(
-    path_user: str, ada: UserClient, rows: Rows, django_assert_num_queries: Any
+@pytest.mark.parametrize(
+    ("path_user", "named"),
+    [
+        *((user, user) for user in ("bob", "Ada", "ad", "adaa", "me", "undefined", "v1", "api", "a/b", "a" * 80)),
+        *(("ada%20", "ada?"), ("a'b%22", 'a?b"'), ("%C3%BC%00%7F!~", "???!~"), ("a" * 81, "a" * 80)),
+        (f"%F0%9F%98%80{'a' * 80}", f"?{'a' * 79}"),
+    ],
+)
+def test_another_user_in_the_path_is_403_without_a_query_and_is_named(
+    path_user: str, named: str, ada: UserClient, rows: Rows, django_assert_num_queries: Any
 ) -> None:
     task = ada.task()
     before = rows()
@@ -81,14 +88,13 @@ def test_another_user_in_the_path_is_403_without_a_query(
         for method, suffix, body in requests:
             response = ada(method, f"/api/{path_user}/tasks{suffix}", body)
             assert response.status_code == 403
-            assert response.json() == {"detail": "The user in the path is not the token's."}
+            assert response.json() == {"detail": f"The user in the path is '{named}', not the token's."}
     assert rows() == before
 
 
 @pytest.mark.parametrize(
     "path",
     [
-        "/",
         "/api",
         "/api/",
         "/api/task",
