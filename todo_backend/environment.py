@@ -22,6 +22,8 @@ from jwt.exceptions import InvalidKeyError
 Environment = Mapping[str, str]
 
 HOST_NAME = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*")
+# A `*` in the first of at least three labels
+HOST_PATTERN = re.compile(r"[a-z0-9_-]*\*[a-z0-9_-]*(\.[a-z0-9_-]+){2,}")
 HOST_LIKE = re.compile(r"[\w.*-]+")
 # The visible characters of ASCII without the backslash, which browsers read as a slash.
 URL_CHARACTERS = re.compile(r"[!-\[\]-~]+")
@@ -93,14 +95,14 @@ def items(env: Environment, name: str, default: list[str]) -> list[str]:
     return [item for item in found if item] or default
 
 
-def http_url(name: str, value: str) -> SplitResult:
+def http_url(name: str, value: str, host_name: re.Pattern[str] = HOST_NAME) -> SplitResult:
     """The parts of an http(s) URL with a host and without credentials, query and fragment. Errors start with `name`."""
     try:
         url = urlsplit(value)
         host = url.hostname or ""
         usable = (
             url.scheme in DEFAULT_PORTS
-            and (HOST_NAME.fullmatch(host) or is_ipv6(host))
+            and (host_name.fullmatch(host) or is_ipv6(host))
             and url.port != 0
             and not url.netloc.endswith(":")
             and url.username is None
@@ -153,18 +155,36 @@ def allowed_hosts(env: Environment) -> list[str]:
 
 
 def cors_origins(env: Environment) -> list[str]:
-    """Origins as browsers write them; `*` stands for every origin."""
+    """Origins as browsers write them, patterns of origins, and `*` for every origin."""
     origins = items(env, "CORS_ALLOWED_ORIGINS", ["http://localhost:3000"])
     return [value if value == "*" else cors_origin(value) for value in origins]
 
 
 def cors_origin(value: str) -> str:
-    url = http_url("Each of the comma-separated CORS_ALLOWED_ORIGINS", value)
+    name = "Each of the comma-separated CORS_ALLOWED_ORIGINS"
+    try:
+        url = http_url(name, value, HOST_PATTERN if "*" in value else HOST_NAME)
+    except ImproperlyConfigured:
+        if "*" not in value:
+            raise
+        raise ImproperlyConfigured(
+            "CORS_ALLOWED_ORIGINS: a * stands for letters, digits and hyphens in the first of at least three labels "
+            "of a host, once, as in https://todo-*.vercel.app, or alone for every origin."
+        ) from None
     if url.path:
         raise ImproperlyConfigured(
             f"CORS_ALLOWED_ORIGINS: {value!r} has a path or a trailing slash; an origin is {origin(url)!r}."
         )
     return origin(url)
+
+
+def origin_regexes(origins: list[str]) -> list[re.Pattern[str]]:
+    """A regular expression for each pattern among the origins.
+
+    It ends in `\\Z`, because django-cors-headers calls its `match`, which would accept a longer origin.
+    """
+    patterns = [origin for origin in origins if "*" in origin and origin != "*"]
+    return [re.compile(re.escape(pattern).replace(r"\*", "[A-Za-z0-9-]+") + r"\Z") for pattern in patterns]
 
 
 class BetterAuth(NamedTuple):

@@ -1,7 +1,7 @@
 """The layers around every view: the API's conventions, the allowed hosts, and CORS."""
 
-import logging
 from collections.abc import Callable
+from urllib.parse import SplitResult
 
 from corsheaders.middleware import CorsMiddleware
 from django.conf import settings
@@ -12,9 +12,9 @@ from django.http.response import HttpResponseBase
 from .exceptions import ErrorResponse
 from .postgresql.connection import statement_timeout
 
-logger = logging.getLogger(__name__)
-
 PROBES = ("/healthz", "/readyz")
+# Characters of a header in the log
+MAX_LOGGED = 255
 
 
 def api_conventions(get_response: Callable[[HttpRequest], HttpResponseBase]) -> Callable[..., HttpResponseBase]:
@@ -60,18 +60,40 @@ class HostAndCorsMiddleware(CorsMiddleware):
         # A platform sends its probes to an instance's own address, so they may name any host.
         if request.path_info not in PROBES and not has_allowed_host(request):
             # Granian passes a missing Host as an empty one.
-            host = request.headers.get("Host")
-            reason = f"its Host {host[:255]!r} is not among ALLOWED_HOSTS" if host else "its Host is missing or empty"
+            host = request.headers.get("Host", "")[:MAX_LOGGED]
+            reason = f"its Host {host!r} is not among ALLOWED_HOSTS" if host else "its Host is missing or empty"
             return ErrorResponse(400, "This Host is not among ALLOWED_HOSTS.", reason=reason)
         return super().check_preflight(request)
 
     def add_response_headers(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
-        """Logs the origin of a refused preflight, because the browser tells the page only that the request failed."""
         response = super().add_response_headers(request, response)
-        is_preflight = request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers
-        if is_preflight and "Access-Control-Allow-Origin" not in response:
-            logger.info("Origin %r is not among CORS_ALLOWED_ORIGINS.", request.headers.get("Origin", "")[:255])
+        if request.method == "OPTIONS" and not getattr(response, "reason", None):
+            response.reason = preflight_refusal(request, response)  # type: ignore[attr-defined]
         return response
+
+    def origin_found_in_white_lists(self, origin: str, url: SplitResult) -> bool:
+        """Whether the whole origin is allowed. The base class ignores what follows the host and the port."""
+        return origin in settings.CORS_ALLOWED_ORIGINS or self.regex_domain_match(origin)
+
+
+def preflight_refusal(request: HttpRequest, response: HttpResponseBase) -> str | None:
+    """The reason for the log why a browser does not send the request after this preflight, or `None`.
+
+    The browser tells its page only that the request failed.
+    """
+    headers = request.headers
+    if "Access-Control-Request-Method" not in headers:
+        return None
+    if "Access-Control-Allow-Origin" not in response:
+        return f"its Origin {headers.get('Origin', '')[:MAX_LOGGED]!r} is not among CORS_ALLOWED_ORIGINS"
+    method = headers["Access-Control-Request-Method"]
+    # A browser allows HEAD by itself. It does not change the case of `patch`.
+    if method not in ("HEAD", *settings.CORS_ALLOW_METHODS):
+        allowed = ", ".join(settings.CORS_ALLOW_METHODS)
+        return f"a page may not use the method {method[:MAX_LOGGED]!r}, only {allowed}"
+    names = [name.strip() for name in headers.get("Access-Control-Request-Headers", "").split(",")]
+    refused = ", ".join(name for name in names if name.lower() not in ("", *settings.CORS_ALLOW_HEADERS))
+    return f"a page may not send the headers {refused[:MAX_LOGGED]!r}" if refused else None
 
 
 def has_allowed_host(request: HttpRequest) -> bool:

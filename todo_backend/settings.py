@@ -91,12 +91,17 @@ BETTER_AUTH_JWKS_URL = better_auth.jwks_url
 BETTER_AUTH_ISSUER = better_auth.issuer
 BETTER_AUTH_AUDIENCE = better_auth.audience
 
-cors_origins = environment.cors_origins(env)
-CORS_ALLOW_ALL_ORIGINS = "*" in cors_origins
-CORS_ALLOWED_ORIGINS = [origin for origin in cors_origins if origin != "*"]
+CORS_ORIGINS = environment.cors_origins(env)
+CORS_ALLOW_ALL_ORIGINS = "*" in CORS_ORIGINS
+CORS_ALLOWED_ORIGINS = [origin for origin in CORS_ORIGINS if "*" not in origin]
+CORS_ALLOWED_ORIGIN_REGEXES = environment.origin_regexes(CORS_ORIGINS)
 CORS_ALLOW_CREDENTIALS = not CORS_ALLOW_ALL_ORIGINS
 CORS_ALLOW_METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
-CORS_ALLOW_HEADERS = ["authorization", "content-type", "idempotency-key", "x-request-id"]
+# Tracing and HTTP libraries add the headers after the first four.
+CORS_ALLOW_HEADERS = [
+    *("authorization", "content-type", "idempotency-key", "x-request-id", "traceparent", "tracestate", "baggage"),
+    *("sentry-trace", "x-requested-with", "cache-control", "pragma", "ngrok-skip-browser-warning"),
+]
 CORS_EXPOSE_HEADERS = ["Location", "Retry-After", "WWW-Authenticate", "X-Request-ID"]
 CORS_PREFLIGHT_MAX_AGE = 86400
 

@@ -29,7 +29,7 @@ def log_configuration() -> None:
         connection.vendor,
         database["HOST"] or database["OPTIONS"].get("host", database["NAME"]),
         "; ".join(accepted_tokens()),
-        "*" if settings.CORS_ALLOW_ALL_ORIGINS else ", ".join(settings.CORS_ALLOWED_ORIGINS),
+        ", ".join(settings.CORS_ORIGINS),
         ", ".join(settings.ALLOWED_HOSTS),
         "; ".join(message.rstrip(".") for _, message in weak_settings()) or "none",
         pending,

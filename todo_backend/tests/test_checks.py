@@ -19,6 +19,7 @@ CHECKED = [
     "ALLOWED_HOSTS",
     "BETTER_AUTH_SECRET",
     "CORS_ALLOWED_ORIGINS",
+    "CORS_ALLOWED_ORIGIN_REGEXES",
     "CORS_ALLOW_ALL_ORIGINS",
     "DEBUG",
     "SECRET_KEY",
@@ -54,6 +55,7 @@ STRONG: dict[str, dict[str, str]] = {
     "cases": {"DEBUG": "FALSE", "LOG_LEVEL": "warning"},
     "hosts": {"ALLOWED_HOSTS": "api.example.com, .example.com ,[::1],10.0.0.1"},
     "origins": {"CORS_ALLOWED_ORIGINS": "https://a.example.com, http://[::1]:3000 ,HTTP://B.example.com:80"},
+    "a pattern": {"CORS_ALLOWED_ORIGINS": "https://todo-*.vercel.app"},
     "Neon": {
         "DATABASE_URL": "postgres://u:p%40%2F%3A%23@ep-x-pooler.neon.tech/d?sslmode=require&channel_binding=require"
     },

@@ -51,7 +51,6 @@ UNUSABLE: dict[str, dict[str, str]] = {
     "origin no scheme": {"CORS_ALLOWED_ORIGINS": "localhost:3000"},
     "origin not ASCII": {"CORS_ALLOWED_ORIGINS": "http://b\u00fccher.de"},
     "origin markup": {"CORS_ALLOWED_ORIGINS": "http://x<y"},
-    "origin wildcard": {"CORS_ALLOWED_ORIGINS": "https://*.example.com"},
     "origin password": {"CORS_ALLOWED_ORIGINS": f"https://u:{PASSWORD}@example.com"},
     "host scheme": {"ALLOWED_HOSTS": "https://api.example.com"},
     "host password": {"ALLOWED_HOSTS": f"https://u:{PASSWORD}@api.example.com"},
@@ -130,6 +129,34 @@ def test_a_database_url_that_cannot_be_used_is_refused_in_one_line_without_its_p
 )
 def test_a_host_that_django_never_matches_is_refused_by_name(host: str) -> None:
     assert refusal(ALLOWED_HOSTS=f"localhost,{host}").startswith(f"ALLOWED_HOSTS: Django never matches {host!r}.")
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        *("https://*.com", "https://*", "http://*:3000", "http://*.localhost:3000", "http://localhost:*", "*:3000"),
+        *("https://a.*.example.com", "https://example.*", "https://example.com.*", "https://*.*.example.com"),
+        *("https://a-*-*.example.com", "https://**.example.com", "https://*..example.com", "https://*.example.com."),
+        *("*.example.com", "*://a.example.com", "http*://a.example.com", "https://example.com/*", "**"),
+        *("https://*.example.com:*", "https://*.example.com:99999", "https://*.ex ample.com", "ftp://*.example.com"),
+        *(f"https://u:{PASSWORD}*@a.example.com", f"https://u:{PASSWORD}@*.example.com", "https://[*::1]"),
+        *("https://*.example.com?a", "https://*.b\u00fccher.example.com", "https://*\\.example.com"),
+    ],
+)
+def test_a_star_elsewhere_in_an_origin_is_refused_with_an_example(origin: str) -> None:
+    message = refusal(CORS_ALLOWED_ORIGINS=f"http://localhost:3000,{origin}")
+    assert message == (
+        "CORS_ALLOWED_ORIGINS: a * stands for letters, digits and hyphens in the first of at least three labels of a "
+        "host, once, as in https://todo-*.vercel.app, or alone for every origin."
+    )
+
+
+def test_a_pattern_with_a_path_is_refused_like_an_origin_with_one() -> None:
+    message = refusal(CORS_ALLOWED_ORIGINS="https://Todo-*.vercel.app/")
+    assert message == (
+        "CORS_ALLOWED_ORIGINS: 'https://Todo-*.vercel.app/' has a path or a trailing slash; an origin is "
+        "'https://todo-*.vercel.app'."
+    )
 
 
 def test_keys_without_the_url_of_better_auth_name_both_variables() -> None:

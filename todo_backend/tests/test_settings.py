@@ -61,6 +61,13 @@ SETTINGS: dict[str, tuple[str, dict[str, str], Any]] = {
         {"CORS_ALLOWED_ORIGINS": ORIGINS},
         ["https://a.example.com", "http://[::1]:3000", "http://b.example.com"],
     ),
+    "no pattern": ("CORS_ALLOWED_ORIGIN_REGEXES", {"CORS_ALLOWED_ORIGINS": f"*,{ORIGINS}"}, []),
+    "origins beside a pattern": (
+        "CORS_ALLOWED_ORIGINS",
+        {"CORS_ALLOWED_ORIGINS": f"https://*.example.com,{ORIGINS}"},
+        ["https://a.example.com", "http://[::1]:3000", "http://b.example.com"],
+    ),
+    "a pattern is not any origin": ("CORS_ALLOW_ALL_ORIGINS", {"CORS_ALLOWED_ORIGINS": "https://*.example.com"}, False),
     "not any origin": ("CORS_ALLOW_ALL_ORIGINS", {}, False),
     "credentials": ("CORS_ALLOW_CREDENTIALS", {}, True),
     "any origin without credentials": ("CORS_ALLOW_CREDENTIALS", {"CORS_ALLOWED_ORIGINS": f"*,{ORIGINS}"}, False),
