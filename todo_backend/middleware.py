@@ -36,7 +36,7 @@ def api_conventions(get_response: Callable[[HttpRequest], HttpResponseBase]) -> 
         with statement_timeout(settings.DATABASE_TIMEOUT):
             response = get_response(request)
         if response.status_code >= 400 and response.get("Content-Type") != "application/json":
-            response = to_json_error(response)
+            response = to_json_error(request, response)
         if is_api:
             response["Cache-Control"] = "no-store"
         return response
@@ -44,10 +44,21 @@ def api_conventions(get_response: Callable[[HttpRequest], HttpResponseBase]) -> 
     return middleware
 
 
-def to_json_error(response: HttpResponseBase) -> ErrorResponse:
+def to_json_error(request: HttpRequest, response: HttpResponseBase) -> ErrorResponse:
     """The same error, with its own headers and a body in JSON."""
     headers = {name: value for name, value in response.items() if name not in ("Content-Type", "Content-Length")}
-    return ErrorResponse(response.status_code, f"{response.reason_phrase.capitalize()}.", headers)
+    reason = likely_mistake(request.path_info)
+    return ErrorResponse(response.status_code, f"{response.reason_phrase.capitalize()}.", headers, reason=reason)
+
+
+def likely_mistake(path: str) -> str | None:
+    """The reason for the log why a frontend asks for a path without a route, or `None`."""
+    path = f"{path}/"
+    if "/auth/" in path:
+        return "there is no login here; Better Auth and its /api/auth/ run in the frontend"
+    if path.startswith("/tasks/"):
+        return "the tasks are at /api/tasks; the client's base URL lacks /api"
+    return None
 
 
 class HostAndCorsMiddleware(CorsMiddleware):

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from django.contrib.staticfiles import finders
-from django.http import HttpRequest, HttpResponse, HttpResponseNotModified, QueryDict
+from django.http import HttpRequest, HttpResponse, HttpResponseNotModified, HttpResponseRedirect, QueryDict
 from django.views.decorators.http import require_safe
 from drf_spectacular.renderers import OpenApiJsonRenderer2
 from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerSplitView
@@ -31,6 +31,11 @@ CONTENT_SECURITY_POLICY = (
 )
 # The query under which drf-spectacular sends the script that starts the page, because the page has no inline script.
 SCRIPT_QUERY = "script="
+
+
+@require_safe
+def root(request: HttpRequest) -> HttpResponse:
+    return HttpResponseRedirect(SwaggerView.url_self)
 
 
 class SchemaView(SpectacularJSONAPIView):

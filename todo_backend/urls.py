@@ -3,6 +3,7 @@ from django.urls import include, path
 from . import health, pages
 
 urlpatterns = [
+    path("", pages.root),
     path("api/", include("tasks.urls")),
     path("healthz", health.LivenessView.as_view()),
     path("readyz", health.ReadinessView.as_view()),

@@ -64,7 +64,7 @@ TARGETS = [
     (b"GET http://evil.example/api/tasks HTTP/1.1\r\nAuthorization: Bearer x", 400),
     (b"GET http://localhost/api/tasks HTTP/1.1\r\nHost: evil.example", 400),
     (b"GET * HTTP/1.1" + SIGNED, 404),
-    (b"CONNECT localhost:80 HTTP/1.1" + SIGNED, 404),
+    (b"CONNECT localhost:80 HTTP/1.1" + SIGNED, 405),
     (b"CONNECT /api/tasks HTTP/1.1" + SIGNED, 405),
     (b"TRACE /api/tasks HTTP/1.1" + SIGNED, 405),
     (b"G" * 10_000 + b" /api/tasks HTTP/1.1" + SIGNED, 405),

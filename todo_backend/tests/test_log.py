@@ -39,6 +39,8 @@ def log(console: logging.Handler, monkeypatch: pytest.MonkeyPatch) -> Log:
     return lambda: [moment.sub("", line) for line in stream.getvalue().split("\n")[:-1]]
 
 
+LOGIN_HINT = "there is no login here; Better Auth and its /api/auth/ run in the frontend"
+BASE_URL_HINT = "the tasks are at /api/tasks; the client's base URL lacks /api"
 LINES: list[tuple[str, str, Any, dict[str, str], str]] = [
     ("GET", "/api/tasks", None, {}, "GET /api/tasks 200 in T ms, user 'ada'"),
     ("GET", "/api/tasks/?status=all&token=x", None, {}, "GET /api/tasks/ 200 in T ms, user 'ada'"),
@@ -49,6 +51,19 @@ LINES: list[tuple[str, str, Any, dict[str, str], str]] = [
     ("DELETE", "/api/tasks", None, {}, "DELETE /api/tasks 405 in T ms, user 'ada'"),
     ("GET", "/api/bob/tasks", None, {}, "GET /api/bob/tasks 403 in T ms, user 'ada'"),
     ("GET", "/api/tasks", None, {"Authorization": ""}, "GET /api/tasks 401 in T ms, user None"),
+    *(
+        (method, path, None, {}, f"{method} {path} 404 in T ms, user None, refused: {LOGIN_HINT}")
+        for method, path in [
+            *(("GET", "/api/auth/token"), ("POST", "/api/auth/sign-in/email"), ("GET", "/api/auth/get-session/")),
+            *(("GET", "/api/auth"), ("POST", "/auth/login"), ("POST", "/api/v1/auth/login")),
+        ]
+    ),
+    *(
+        (method, path, None, {}, f"{method} {path} 404 in T ms, user None, refused: {BASE_URL_HINT}")
+        for method, path in [("GET", "/tasks"), ("POST", "/tasks/"), ("PATCH", "/tasks/1/complete")]
+    ),
+    ("GET", "/api/tasks/author/x", None, {}, "GET /api/tasks/author/x 404 in T ms, user None"),
+    ("GET", "/tasks2", None, {}, "GET /tasks2 404 in T ms, user None"),
     ("GET", "/no%0Awhere\u2028%25", None, {}, "GET /no%0Awhere%E2%80%A8%25 404 in T ms, user None"),
     (
         "OPTIONS",

@@ -31,6 +31,26 @@ def references(html: str) -> list[str]:
     return re.findall(r'(?:src|href)="([^"]*)"', html)
 
 
+@pytest.mark.parametrize("path", ["/", "/?lang=de"])
+@pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer x"}, {"Accept": "application/json"}])
+def test_the_root_leads_to_the_page(path: str, headers: dict[str, str]) -> None:
+    for method in ["GET", "HEAD"]:
+        response = Client().generic(method, path, headers=headers)
+        assert (response.status_code, response.content) == (302, b"")
+        assert response["Location"] == "/api/docs"
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND"])
+def test_the_root_is_for_reading(method: str) -> None:
+    response = Client().generic(method, "/")
+    assert (response.status_code, response["Allow"]) == (405, "GET, HEAD")
+    assert response.json() == {"detail": "Method not allowed."}
+
+
+def test_the_root_of_another_host_is_refused() -> None:
+    assert Client().get("/", headers={"Host": "evil.example"}).status_code == 400
+
+
 @pytest.mark.parametrize("path", ["/api/docs", "/api/docs/"])
 def test_the_page_uses_only_files_of_this_server(path: str) -> None:
     page = Client().get(path)
