@@ -1,4 +1,5 @@
 import base64
+import codecs
 import io
 import json
 import sys
@@ -109,7 +110,31 @@ TOKENS: dict[str, tuple[str | bytes, dict[str, str], dict[str, str]]] = {
         {"Verdict": "refused: it is not a JWT", "To change": "/api/auth/token"},
     ),
     "encrypted": ("a.b.c.d.e", {}, {"Verdict": "refused: it is encrypted", "To change": "/api/auth/token"}),
-    "empty": ("", {}, {"Verdict": "refused: it is not a JWT"}),
+    "empty": ("", {}, {"Verdict": 'refused: there is no token after "Bearer"', "To change": "/api/auth/token"}),
+    "undefined": (
+        "undefined",
+        {},
+        {"Verdict": "refused: it is undefined", "The client": 'in "Bearer undefined"', "To change": "wait for"},
+    ),
+    "Bearer null": ("Bearer null\n", {}, {"Verdict": "refused: it is null", "To change": "wait for"}),
+    "header without a token": (
+        "Authorization: Bearer",
+        {},
+        {"Verdict": 'refused: there is no token after "Bearer"', "The client": "is told: There is no token after"},
+    ),
+    "header without a scheme": (
+        f"Authorization: {sign(claims())}",
+        {},
+        {"Verdict": "refused: its Authorization is not", "The client": "is told: Send the token", "To change": "once"},
+    ),
+    "header of another scheme": ("authorization: Basic YWRhOnB3", {}, {"To change": '"Bearer" once'}),
+    "header without a value": ("Authorization:", {}, {"Verdict": "refused: it is not a JWT"}),
+    "Bearer twice": (f"Bearer Bearer {sign(claims())}", {}, {"Verdict": "refused: its Authorization is not"}),
+    "a token quoted inside of Bearer": (
+        f'Bearer "{sign(claims())}"',
+        {},
+        {"Verdict": "refused: its payload is refused", "To change": "without quotes"},
+    ),
     "not ASCII": (b"\xff\x00.\xfe.x", {}, {"Verdict": "refused: it is not ASCII"}),
     "too large": ("x" * 100_000, {}, {"Verdict": "refused: it is larger than 8192 bytes"}),
     "payload not JSON": (sign(b"x"), {}, {"Verdict": "refused: its payload", "To change": "three parts"}),
@@ -166,7 +191,8 @@ TOKENS: dict[str, tuple[str | bytes, dict[str, str], dict[str, str]]] = {
         {
             "Key": "'k', not found at http://127.0.0.1:9/jwks",
             "Verdict": "unknown",
-            "To change": "start Better Auth",
+            "To change": "start Better Auth, or set BETTER_AUTH_JWKS_URL to the address of its keys, which is now "
+            "http://127.0.0.1:9/jwks",
         },
     ),
 }
@@ -185,6 +211,52 @@ def test_explain_token_describes_a_token_and_says_what_to_change(
     assert "HS256 under BETTER_AUTH_SECRET" in found["This API"]
     assert "The server" not in found
     assert ("To change" in found) == (not found["Verdict"].startswith("accepted"))
+
+
+FORMS = {
+    "header": "Authorization: Bearer {}",
+    "lower case": "authorization:bearer {}\r\n",
+    "Bearer": "bearer  {}",
+    "quoted": '"{}"',
+    "quoted Bearer": "'Bearer {}'",
+    "quoted header": '"Authorization: Bearer {}"\n',
+    "JSON": '  "Authorization": "Bearer {}",',
+    "template": "Authorization: `Bearer {}`",
+    "two lines": "{}\nAuthorization: Bearer x\n",
+}
+ENCODINGS = {
+    "UTF-8": ("utf-8", b""),
+    "UTF-8 with a mark": ("utf-8", codecs.BOM_UTF8),
+    "UTF-16 LE": ("utf-16-le", codecs.BOM_UTF16_LE),
+    "UTF-16 BE": ("utf-16-be", codecs.BOM_UTF16_BE),
+}
+
+
+@pytest.mark.parametrize(("encoding", "mark"), ENCODINGS.values(), ids=ENCODINGS.keys())
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS.keys())
+def test_explain_token_reads_a_header_quotes_and_what_powershell_writes(
+    form: str, encoding: str, mark: bytes, explain: Explain
+) -> None:
+    found = explain(mark + form.format(sign(claims())).encode(encoding))
+    assert found["Verdict"] == "accepted: the user is 'ada'"
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [(404, b'{"message": "Not Found"}'), (200, b"<!DOCTYPE html>"), (200, b'{"keys": []}')],
+    ids=["404", "HTML", "empty"],
+)
+def test_explain_token_names_the_address_of_keys_that_are_not_there(
+    status: int, body: bytes, settings: Any, explain: Explain
+) -> None:
+    with key_server() as server:
+        server.status, server.body = status, body
+        for name, value in {**PUBLISHING, "BETTER_AUTH_JWKS_URL": server.url}.items():
+            setattr(settings, name, value)
+        found = explain(SigningKey("EdDSA", "k").sign(claims()))
+    assert found["Verdict"] == "unknown: Better Auth's keys cannot be fetched now"
+    assert "BETTER_AUTH_JWKS_URL" in found["To change"]
+    assert server.url in found["To change"]
 
 
 @pytest.mark.posix

@@ -1,3 +1,4 @@
+import codecs
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -7,6 +8,7 @@ import jwt
 from django.conf import settings
 from django.core.management.base import BaseCommand
 
+from todo_backend.authentication import BetterAuthAuthentication
 from todo_backend.exceptions import BetterAuthUnavailable
 from todo_backend.jwks import KEY_TYPE_BY_ALGORITHM, published_keys
 from todo_backend.tokens import (
@@ -21,6 +23,8 @@ from todo_backend.tokens import (
 
 # The advice for each `TokenRefused.code`.
 REMEDIES = {
+    "missing": "wait for the answer of Better Auth's GET /api/auth/token, and send the token in it",
+    "scheme": 'send the header "Authorization: Bearer <token>", with "Bearer" once',
     "not_a_jwt": "send the token that Better Auth's GET /api/auth/token returns, not the session's",
     "encrypted": "send the token that Better Auth's GET /api/auth/token returns, not the session's cookie",
     "malformed": "send the token as it is: three parts of base64url with a dot between, without quotes or line breaks",
@@ -39,12 +43,14 @@ REMEDIES = {
     "audience": "set BETTER_AUTH_URL to Better Auth's base URL, or BETTER_AUTH_AUDIENCE to its configured audience",
     "subject": "sign with sub, the user's id; Better Auth's tokens without it are for Better Auth itself",
 }
+# The bytes around a token or a header that somebody has copied.
+AROUND = b" \t\r\n\"'`,"
 
 
 class Command(BaseCommand):
     help = (
-        "Reads a token from standard input. Says what it contains, whether it is accepted, and what to change if it is"
-        " not."
+        "Reads a token, or a line with an Authorization header, from standard input. Says what the token contains,"
+        " whether it is accepted, and what to change if it is not."
     )
     # Warnings about settings would hide the answer.
     requires_system_checks: list[str] = []
@@ -52,23 +58,34 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         if sys.stdin.isatty():
             self.stderr.write("Paste the token and press Enter:")
-        token = sys.stdin.buffer.readline().strip()
-        if token[:7].lower() == b"bearer ":
-            token = token[7:].strip()
-        for name, text in explain(token):
+        for name, text in explain(authorization(in_utf_8(sys.stdin.buffer.readline()))):
             self.stdout.write(f"{name + ':':<11} {text}")
 
 
-def explain(token: bytes) -> Iterator[tuple[str, str]]:
-    """The lines about a token, each with its name. They are ASCII and never contain the signature."""
+def in_utf_8(line: bytes) -> bytes:
+    """The line without a byte order mark, in UTF-8. PowerShell writes UTF-16, whose last line feed `readline` cuts."""
+    if line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return line.decode("utf-16", errors="ignore").encode()
+    return line.removeprefix(codecs.BOM_UTF8)
+
+
+def authorization(line: bytes) -> bytes:
+    """The value of `Authorization` for a line that is the header, its value, or the token alone, maybe in quotes."""
+    text = line.strip(AROUND)
+    name, _, value = text.partition(b":")
+    if name.strip(AROUND).lower() == b"authorization":
+        return value.strip(AROUND)
+    return text if text.partition(b" ")[0].lower() == b"bearer" else b"Bearer " + text
+
+
+def explain(header: bytes) -> Iterator[tuple[str, str]]:
+    """The lines about the value of an `Authorization` header, each with its name.
+
+    They are ASCII and never contain the signature of its token.
+    """
     try:
-        decoded = jwt.decode_complete(token, options={"verify_signature": False})
-    except (jwt.InvalidTokenError, ValueError, RecursionError):
-        yield "Token", f"{len(token)} bytes, {token.count(b'.') + 1} part(s), not a signed JWT that can be read"
-    else:
-        yield from explain_header(decoded["header"])
-        yield from explain_claims(decoded["payload"])
-    try:
+        token = BetterAuthAuthentication().get_raw_token(header) or b""
+        yield from explain_token(token)
         claims = verify(token)
     except TokenRefused as exc:
         yield "Verdict", f"refused: {exc.reason}"
@@ -76,12 +93,26 @@ def explain(token: bytes) -> Iterator[tuple[str, str]]:
         yield "To change", REMEDIES[exc.code]
     except BetterAuthUnavailable:
         yield "Verdict", "unknown: Better Auth's keys cannot be fetched now"
-        yield "To change", f"start Better Auth, or correct {settings.BETTER_AUTH_JWKS_URL}"
+        yield (
+            "To change",
+            "start Better Auth, or set BETTER_AUTH_JWKS_URL to the address of its keys, which is now "
+            f"{settings.BETTER_AUTH_JWKS_URL}",
+        )
     else:
         yield "Verdict", f"accepted: the user is {claims['sub']!a}"
         if uses_published_key(read_header(token)):
             yield "The server", "may know older keys, because it caches them; this command has just fetched them"
     yield "This API", f"accepts {'; '.join(accepted_tokens())}"
+
+
+def explain_token(token: bytes) -> Iterator[tuple[str, str]]:
+    try:
+        decoded = jwt.decode_complete(token, options={"verify_signature": False})
+    except (jwt.InvalidTokenError, ValueError, RecursionError):
+        yield "Token", f"{len(token)} bytes, {token.count(b'.') + 1} part(s), not a signed JWT that can be read"
+    else:
+        yield from explain_header(decoded["header"])
+        yield from explain_claims(decoded["payload"])
 
 
 def explain_header(header: dict[str, Any]) -> Iterator[tuple[str, str]]:
