@@ -15,9 +15,13 @@ from .models import IDEMPOTENCY_KEY_PATTERN, MODEL_FIELDS, Task
 from .serializers import StrictCharField, TaskListParameters, TaskSerializer, ToggleSerializer
 
 # Patterns for the texts in a request. NOT_BLANK requires one character that is not white space, neither for Python nor
-# for ECMA-262.
+# for ECMA-262, whose `\s` includes U+FEFF. A pattern must not have a `\u`, which generators of clients write as the
+# character itself: a line separator would end the line of a regular expression.
 ANY_TEXT = r"^[^\x00]*$"
-NOT_BLANK = r"^[^\x00]*[^\s\x00\x1c-\x1f\x85\ufeff][^\x00]*$"
+NOT_BLANK = r"^[^\x00]*[^\s\x00\x1c-\x1f\x85][^\x00]*$"
+
+# Names that a frontend wants to import, by those that drf-spectacular derives from the serializers.
+REQUEST_NAMES = {"TaskRequest": "TaskCreate", "PatchedTaskRequest": "TaskUpdate", "PatchedToggleRequest": "Completion"}
 
 CREATED_EXAMPLE = {
     **{name: MODEL_FIELDS[name].get_default() for name in Task.API_FIELDS},
@@ -131,4 +135,17 @@ def refine_schemas(result: dict[str, Any], **kwargs: object) -> dict[str, Any]:
             for schema in ("TaskRequest", "PatchedTaskRequest"):
                 properties = result["components"]["schemas"][schema]["properties"]
                 properties[name]["pattern"] = ANY_TEXT if field.allow_blank else NOT_BLANK
+    return result
+
+
+def name_requests(result: dict[str, Any], **kwargs: object) -> dict[str, Any]:
+    """Gives the schemas of requests the names in `REQUEST_NAMES`. Each hook before it finds the derived names."""
+    schemas = result["components"]["schemas"]
+    result["components"]["schemas"] = {REQUEST_NAMES.get(name, name): schema for name, schema in schemas.items()}
+    for operations in result["paths"].values():
+        for operation in operations.values():
+            if "requestBody" in operation:
+                schema = operation["requestBody"]["content"]["application/json"]["schema"]
+                path, _, name = schema["$ref"].rpartition("/")
+                schema["$ref"] = f"{path}/{REQUEST_NAMES[name]}"
     return result

@@ -36,7 +36,7 @@ INVALID_SCHEMA: dict[str, Any] = {
     },
     "required": ["detail", "errors"],
 }
-SCHEMAS = {"ErrorResponse": ERROR_SCHEMA, "ValidationErrorResponse": INVALID_SCHEMA}
+SCHEMAS = {"Error": ERROR_SCHEMA, "ValidationError": INVALID_SCHEMA}
 HEADERS: dict[str, Any] = {
     "X-Request-ID": {
         "description": "The request's id in the server's log.",
@@ -59,9 +59,7 @@ def reference(kind: str, name: str) -> dict[str, str]:
     return {"$ref": f"#/components/{kind}/{name}"}
 
 
-def error_response(
-    description: str, examples: dict[str, Any], *headers: str, schema: str = "ErrorResponse"
-) -> dict[str, Any]:
+def error_response(description: str, examples: dict[str, Any], *headers: str, schema: str = "Error") -> dict[str, Any]:
     """A response object. Each example is a body, or only its `detail`."""
     values = {name: {"detail": body} if isinstance(body, str) else body for name, body in examples.items()}
     return {
@@ -133,7 +131,7 @@ ERRORS = {
                 "errors": {"non_field_errors": ["Invalid data. Expected a dictionary, but got list."]},
             },
         },
-        schema="ValidationErrorResponse",
+        schema="ValidationError",
     ),
     ("InvalidParameter", 422): error_response(
         "An invalid query parameter.",
@@ -143,7 +141,7 @@ ERRORS = {
                 "errors": {"status": ['"done" is not a valid choice.']},
             },
         },
-        schema="ValidationErrorResponse",
+        schema="ValidationError",
     ),
     ("InternalServerError", 500): error_response("An error of the server.", {"internal": "Internal server error."}),
     ("Unavailable", 503): error_response(

@@ -143,6 +143,7 @@ SPECTACULAR_SETTINGS = {
         "drf_spectacular.hooks.postprocess_schema_enums",
         "tasks.openapi.refine_schemas",
         "todo_backend.openapi.add_errors_and_headers",
+        "tasks.openapi.name_requests",
     ],
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
     "PATH_CONVERTER_OVERRIDES": {"task_id": {"type": "integer", "minimum": 1, "maximum": 2**53 - 1}},

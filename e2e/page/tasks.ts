@@ -2,7 +2,7 @@ import createClient from "openapi-fetch";
 import type { components, paths } from "./schema";
 
 export type Task = components["schemas"]["Task"];
-export type Problem = components["schemas"]["ErrorResponse"] | components["schemas"]["ValidationErrorResponse"];
+export type Problem = components["schemas"]["Error"] | components["schemas"]["ValidationError"];
 export type Status = NonNullable<paths["/api/tasks"]["get"]["parameters"]["query"]>["status"];
 
 let token: string | undefined;
