@@ -204,7 +204,10 @@ def possible_errors(path: str, operation: dict[str, Any]) -> set[str]:
 
 
 def add_errors_and_headers(result: dict[str, Any], **kwargs: object) -> dict[str, Any]:
-    """Adds the errors of every operation and the headers of every answer to the document."""
+    """Adds the errors of every operation and the headers of every answer to the document.
+
+    Errors are not shared as `components.responses`, of each of which orval makes a type that its zod schemas lack.
+    """
     components = result["components"]
     for name, schema in components["schemas"].items():
         # An answer has every member. Only a request may leave one out.
@@ -215,7 +218,6 @@ def add_errors_and_headers(result: dict[str, Any], **kwargs: object) -> dict[str
             member.pop("readOnly", None)
     components["schemas"] |= SCHEMAS
     components["headers"] = HEADERS
-    components["responses"] = {name: response for (name, _), response in ERRORS.items()}
     for path, operations in result["paths"].items():
         for operation in operations.values():
             for parameter in operation.get("parameters", []):
@@ -225,6 +227,6 @@ def add_errors_and_headers(result: dict[str, Any], **kwargs: object) -> dict[str
                 response.setdefault("headers", {})["X-Request-ID"] = reference("headers", "X-Request-ID")
             possible = possible_errors(path, operation)
             operation["responses"] |= {
-                str(status): reference("responses", name) for name, status in ERRORS if name in possible
+                str(status): response for (name, status), response in ERRORS.items() if name in possible
             }
     return result
