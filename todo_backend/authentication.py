@@ -53,5 +53,9 @@ class BetterAuthScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyp
     name = "BetterAuth"
 
     def get_security_definition(self, auto_schema: object) -> dict[str, str]:
-        description = "A JWT from Better Auth. On the Swagger page, paste the token alone, without `Bearer`."
+        description = (
+            "A JWT from Better Auth. A signed-in user gets one from `/api/auth/token` of the frontend. In development, "
+            "`python manage.py dev_token SUB` prints one for the user SUB.\n\n"
+            "On the Swagger page, paste the token alone, without `Bearer`. The browser keeps it until *Logout*."
+        )
         return {"type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": description}

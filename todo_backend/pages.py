@@ -7,35 +7,31 @@ from pathlib import Path
 from typing import Any
 
 from django.contrib.staticfiles import finders
-from django.http import HttpRequest, HttpResponse, HttpResponseNotModified, HttpResponseRedirect, QueryDict
+from django.http import HttpRequest, HttpResponse, HttpResponseNotModified, QueryDict
+from django.shortcuts import redirect, render
 from django.views.decorators.http import require_safe
 from drf_spectacular.renderers import OpenApiJsonRenderer2
-from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerSplitView
+from drf_spectacular.views import SpectacularJSONAPIView
 from rest_framework.request import Request
-from rest_framework.response import Response
 
 READ_ONLY = ["get", "head"]
-# The files that the Swagger page loads, and their types. Their package has more, such as source maps of 2 MB.
+# The files that the Swagger page loads, and their types. Swagger UI's package has more, such as source maps of 2 MB.
 SWAGGER_FILES = {
-    f"drf_spectacular_sidecar/swagger-ui-dist/{name}": content_type
-    for name, content_type in {
-        "swagger-ui.css": "text/css",
-        "swagger-ui-bundle.js": "text/javascript",
-        "swagger-ui-standalone-preset.js": "text/javascript",
-        "favicon-32x32.png": "image/png",
-    }.items()
+    "drf_spectacular_sidecar/swagger-ui-dist/favicon-32x32.png": "image/png",
+    "drf_spectacular_sidecar/swagger-ui-dist/swagger-ui.css": "text/css",
+    "drf_spectacular_sidecar/swagger-ui-dist/swagger-ui-bundle.js": "text/javascript",
+    "todo_backend/swagger.css": "text/css",
+    "todo_backend/swagger.js": "text/javascript",
 }
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-# The query under which drf-spectacular sends the script that starts the page, because the page has no inline script.
-SCRIPT_QUERY = "script="
 
 
 @require_safe
 def root(request: HttpRequest) -> HttpResponse:
-    return HttpResponseRedirect(SwaggerView.url_self)
+    return redirect("docs")
 
 
 class SchemaView(SpectacularJSONAPIView):
@@ -45,28 +41,17 @@ class SchemaView(SpectacularJSONAPIView):
     http_method_names = READ_ONLY
 
     def initialize_request(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Request:
-        return super().initialize_request(without_query(request), *args, **kwargs)
+        # drf-spectacular would use some parameters of the query.
+        request.GET = QueryDict()
+        return super().initialize_request(request, *args, **kwargs)
 
 
-class SwaggerView(SpectacularSwaggerSplitView):
-    """The Swagger page and, with `?script=`, the script that starts it."""
-
-    url_name = "schema"
-    url_self = "/api/docs"
-    http_method_names = READ_ONLY
-
-    def initialize_request(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Request:
-        return super().initialize_request(without_query(request, but=SCRIPT_QUERY), *args, **kwargs)
-
-    def finalize_response(self, request: Request, response: Response, *args: Any, **kwargs: Any) -> Response:
-        response["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
-        return super().finalize_response(request, response, *args, **kwargs)
-
-
-def without_query(request: HttpRequest, *, but: str = "") -> HttpRequest:
-    """The request without its query, or with the query `but`. drf-spectacular would use other parameters."""
-    request.GET = QueryDict(but if request.META["QUERY_STRING"] == but else "")
-    return request
+@require_safe
+def swagger_page(request: HttpRequest) -> HttpResponse:
+    """The Swagger page."""
+    response = render(request, "swagger.html")
+    response["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
+    return response
 
 
 @cache

@@ -149,11 +149,6 @@ SPECTACULAR_SETTINGS = {
     "PATH_CONVERTER_OVERRIDES": {"task_id": {"type": "integer", "minimum": 1, "maximum": 2**53 - 1}},
     # Requests get schemas of their own, without the read-only fields.
     "COMPONENT_SPLIT_REQUEST": True,
-    "SWAGGER_UI_DIST": "SIDECAR",
-    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
-    # JavaScript in place of JSON, because a value is a function. It replaces the interceptor that adds an X-CSRFTOKEN
-    # header.
-    "SWAGGER_UI_SETTINGS": "{deepLinking: true, requestInterceptor: (request) => request}",
 }
 
 LOGGING = logging_config(

@@ -8,6 +8,6 @@ urlpatterns = [
     path("healthz", health.LivenessView.as_view()),
     path("readyz", health.ReadinessView.as_view()),
     path("api/schema", pages.SchemaView.as_view(), name="schema"),
-    path("api/docs", pages.SwaggerView.as_view(), name="docs"),
+    path("api/docs", pages.swagger_page, name="docs"),
     *(path(f"static/{name}", pages.swagger_file, {"name": name}) for name in pages.SWAGGER_FILES),
 ]
