@@ -29,6 +29,10 @@ HEADER_TIMEOUT = 10
 NO_TASK = f"/api/tasks/{2**53 - 1}"
 HOST = b" HTTP/1.1\r\nHost: localhost"
 FILES = b"/static/drf_spectacular_sidecar/swagger-ui-dist/"
+PREFLIGHT = (
+    b"OPTIONS /api/tasks" + HOST + b"\r\nOrigin: http://localhost:3000"
+    b"\r\nAccess-Control-Request-Method: GET\r\nAccess-Control-Request-Headers: "
+)
 # Bytes of a part of a head that is as long as the server accepts
 LONG = 62_000
 
@@ -167,6 +171,8 @@ def test_files_that_are_not_read_take_little_memory(server: Backend, address: st
         b"G" * LONG + b" /api/tasks" + HOST,
         b"GET /api/tasks HTTP/1.1\r\nHost: " + b"a." * (LONG // 2),
         b"GET /api/tasks" + HOST + b"\r\nOrigin: http://[" + b":" * LONG,
+        PREFLIGHT + b"a," * (LONG // 2),
+        PREFLIGHT + b"," * LONG,
         b"GET /api/tasks" + HOST + b"\r\nContent-Type: a/b" + b";" * LONG,
         b"GET /api/tasks" + HOST + b'\r\nContent-Type: a/b;a="' + b";" * 248,
         b"GET /api/tasks" + HOST + b"\r\nX-Request-ID: " + b"a" * LONG,

@@ -15,6 +15,8 @@ from .postgresql.connection import statement_timeout
 PROBES = ("/healthz", "/readyz")
 # Characters of a header in the log
 MAX_LOGGED = 255
+# Characters of the names of headers that are looked at. To look at 58 KB of them would take 26 ms.
+MAX_NAMES = 2048
 
 
 def api_conventions(get_response: Callable[[HttpRequest], HttpResponseBase]) -> Callable[..., HttpResponseBase]:
@@ -102,8 +104,8 @@ def preflight_refusal(request: HttpRequest, response: HttpResponseBase) -> str |
     if method not in ("HEAD", *settings.CORS_ALLOW_METHODS):
         allowed = ", ".join(settings.CORS_ALLOW_METHODS)
         return f"a page may not use the method {method[:MAX_LOGGED]!r}, only {allowed}"
-    names = [name.strip() for name in headers.get("Access-Control-Request-Headers", "").split(",")]
-    refused = ", ".join(name for name in names if name.lower() not in ("", *settings.CORS_ALLOW_HEADERS))
+    names = [name.strip() for name in headers.get("Access-Control-Request-Headers", "")[:MAX_NAMES].split(",")]
+    refused = ", ".join(name for name in names if name and name.lower() not in settings.CORS_ALLOW_HEADERS)
     return f"a page may not send the headers {refused[:MAX_LOGGED]!r}" if refused else None
 
 

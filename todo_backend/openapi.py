@@ -1,10 +1,8 @@
 """The parts of the OpenAPI document that drf-spectacular cannot derive: errors, headers, and the format of times."""
 
-from threading import Lock
-from typing import Any, ClassVar
+from typing import Any
 
 from django.conf import settings
-from drf_spectacular import generators
 from drf_spectacular.extensions import OpenApiSerializerFieldExtension
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.utils import Direction
@@ -169,19 +167,6 @@ class DateTimeFieldExtension(OpenApiSerializerFieldExtension):  # type: ignore[n
             "format": "date-time",
             **({"pattern": TIME_PATTERN} if direction == "response" else {}),
         }
-
-
-class SchemaGenerator(generators.SchemaGenerator):
-    """Builds the document once for each process: two threads cannot build it concurrently (drf-spectacular #1122)."""
-
-    lock = Lock()
-    document: ClassVar[Any] = None
-
-    def get_schema(self, request: Any = None, public: bool = False) -> Any:
-        with self.lock:
-            if self.document is None:
-                type(self).document = super().get_schema(request, public)  # type: ignore[no-untyped-call]
-        return self.document
 
 
 def without_user_paths(endpoints: list[Any], **kwargs: object) -> list[Any]:

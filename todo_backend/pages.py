@@ -4,17 +4,14 @@ import gzip
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 from django.contrib.staticfiles import finders
-from django.http import HttpRequest, HttpResponse, HttpResponseNotModified, QueryDict
+from django.http import HttpRequest, HttpResponse, HttpResponseNotModified
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_safe
-from drf_spectacular.renderers import OpenApiJsonRenderer2
-from drf_spectacular.views import SpectacularJSONAPIView
-from rest_framework.request import Request
+from drf_spectacular.generators import SchemaGenerator
+from rest_framework.renderers import JSONRenderer
 
-READ_ONLY = ["get", "head"]
 # The files that the Swagger page loads, and their types. Swagger UI's package has more, such as source maps of 2 MB.
 SWAGGER_FILES = {
     "drf_spectacular_sidecar/swagger-ui-dist/favicon-32x32.png": "image/png",
@@ -34,16 +31,16 @@ def root(request: HttpRequest) -> HttpResponse:
     return redirect("docs")
 
 
-class SchemaView(SpectacularJSONAPIView):
+@cache
+def openapi_document() -> bytes:
+    document = SchemaGenerator().get_schema(public=True)  # type: ignore[no-untyped-call]
+    return bytes(JSONRenderer().render(document))
+
+
+@require_safe
+def schema(request: HttpRequest) -> HttpResponse:
     """The OpenAPI document."""
-
-    renderer_classes = [OpenApiJsonRenderer2]
-    http_method_names = READ_ONLY
-
-    def initialize_request(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Request:
-        # drf-spectacular would use some parameters of the query.
-        request.GET = QueryDict()
-        return super().initialize_request(request, *args, **kwargs)
+    return HttpResponse(openapi_document(), content_type="application/json")
 
 
 @require_safe
@@ -59,6 +56,16 @@ def compressed(name: str) -> tuple[bytes, str]:
     """The compressed content of a static file, and its entity tag."""
     content = gzip.compress(Path(str(finders.find(name))).read_bytes(), mtime=0)
     return content, f'"{sha256(content).hexdigest()[:32]}"'
+
+
+def prepare() -> None:
+    """Makes the document and the files before the first request: many threads at once would all make them.
+
+    Two threads cannot even build the document concurrently (drf-spectacular #1122).
+    """
+    openapi_document()
+    for name in SWAGGER_FILES:
+        compressed(name)
 
 
 @require_safe

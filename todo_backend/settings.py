@@ -116,8 +116,6 @@ REST_FRAMEWORK = {
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_CONTENT_NEGOTIATION_CLASS": "todo_backend.bodies.JSONNegotiation",
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
-    # drf-spectacular would put any `?version=` into the document and into a header.
-    "ALLOWED_VERSIONS": [None],
     "EXCEPTION_HANDLER": "todo_backend.exceptions.exception_handler",
     # There is no user model, and so no anonymous user.
     "UNAUTHENTICATED_USER": None,
@@ -134,10 +132,6 @@ SPECTACULAR_SETTINGS = {
     "SERVERS": [{"url": "/"}],
     "TAGS": [{"name": "tasks", "description": "One user's tasks."}],
     "SCHEMA_PATH_PREFIX": "/api",
-    "SERVE_INCLUDE_SCHEMA": False,
-    "SERVE_AUTHENTICATION": [],
-    "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
-    "DEFAULT_GENERATOR_CLASS": "todo_backend.openapi.SchemaGenerator",
     "PREPROCESSING_HOOKS": ["todo_backend.openapi.without_user_paths"],
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",

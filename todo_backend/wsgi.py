@@ -27,8 +27,9 @@ def load_application() -> Any:
         print(f"Configuration error: {exc}", file=sys.stderr)
         # gunicorn ends when a worker exits with 3 (WORKER_BOOT_ERROR). After any other status it replaces the worker.
         sys.exit(3)
-    from todo_backend import startup  # It needs the app registry.
+    from todo_backend import pages, startup  # They need the app registry.
 
+    pages.prepare()
     startup.fetch_published_keys()
     startup.log_configuration()
     return loaded

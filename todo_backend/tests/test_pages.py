@@ -42,8 +42,9 @@ def test_the_root_leads_to_the_page(path: str, headers: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND"])
-def test_the_root_is_for_reading(method: str) -> None:
-    response = Client().generic(method, "/")
+@pytest.mark.parametrize("path", ["/", "/api/docs", "/api/schema", f"/static/{FOLDER}/swagger-ui.css"])
+def test_the_pages_are_for_reading(path: str, method: str) -> None:
+    response = Client().generic(method, path)
     assert (response.status_code, response["Allow"]) == (405, "GET, HEAD")
     assert response.json() == {"detail": "Method not allowed."}
 
@@ -127,11 +128,3 @@ def test_the_files_are_read_once() -> None:
 def test_nothing_else_is_served_under_static(path: str) -> None:
     response = Client().get(f"/static/{path}")
     assert (response.status_code, response.content) == (404, b'{"detail":"Not found."}')
-
-
-@pytest.mark.parametrize("path", ["/api/docs", f"/static/{FOLDER}/swagger-ui.css"])
-@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS"])
-def test_the_page_and_its_files_are_for_reading(method: str, path: str) -> None:
-    response = Client().generic(method, path)
-    assert (response.status_code, response["Allow"]) == (405, "GET, HEAD")
-    assert response.json() == {"detail": "Method not allowed."}
