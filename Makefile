@@ -62,8 +62,9 @@ check: .venv/installed-dev
 	$(PYTHON) manage.py spectacular --validate --fail-on-warn --file /dev/null
 	$(PYTHON) -m testing.conformance --seed 1
 
-# Runs Better Auth and a browser against `make serve`. Logs and screenshots are in e2e/output.
-e2e: .venv/installed-dev e2e/node_modules/installed
+# Runs a Next.js application with Better Auth, in a browser, against `make serve`. Logs and screenshots are in
+# e2e/output.
+e2e: .venv/installed-dev e2e/node_modules/installed e2e/next/node_modules/installed
 	@command -v "$(CHROMIUM)" >/dev/null \
 		|| { [ $$(id -u) = 0 ] && apt-get -qq update && apt-get -qq install --no-install-recommends chromium && command -v "$(CHROMIUM)"; } \
 		|| { echo "Chromium is missing; on Debian: apt install chromium, elsewhere: make e2e CHROMIUM=/its/path" >&2; exit 1; }
@@ -126,8 +127,8 @@ port:
 	.venv/bench/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt
 	@touch $@
 
-e2e/node_modules/installed: e2e/package.json e2e/package-lock.json e2e/.npmrc
+e2e/node_modules/installed e2e/next/node_modules/installed: %/node_modules/installed: %/package.json %/package-lock.json %/.npmrc
 	@node -e "process.exit(+(parseInt(process.versions.node) < 20))" 2>/dev/null \
 		|| { echo "Node.js 20 or newer, with npm, is needed." >&2; exit 1; }
-	cd e2e && npm ci --no-audit --no-fund
+	cd $* && npm ci --no-audit --no-fund
 	@touch $@

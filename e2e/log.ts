@@ -7,19 +7,26 @@ const fields = ["title", "description", "completed"];
 const texts = (body: string) => (body.match(/[^"\\]{4,}/g) ?? []).filter((text) => !fields.includes(text));
 
 /**
- * A proxy that records the requests to a backend. check() asserts that the log has each request once, with the id of
- * its answer, and no token, no query and no text of a user.
+ * A proxy that records the requests to a backend, and can fail like a network. check() asserts that the log has each
+ * request once, with the id of its answer, and no token, no query and no text of a user.
  */
 export async function recorder(port: number, backendPort: number, secret?: string) {
   const answered: string[] = [];
   const secrets = new Set(secret ? [secret] : []);
+  let held: Promise<void> | undefined;
+  let lost: string | undefined;
   const server = createServer((request, response) => {
     const { method, headers } = request;
     const [path, query] = request.url!.split("?");
     if (query) secrets.add(query);
     for (const segment of headers.authorization?.split(/[ .]+/).slice(1) ?? []) secrets.add(segment);
-    const forwarded = send({ port: backendPort, path: request.url, method, headers }, (answer) => {
+    const forwarded = send({ port: backendPort, path: request.url, method, headers }, async (answer) => {
       answered.push([answer.headers["x-request-id"], method, path, answer.statusCode].join(" "));
+      await held;
+      if (method === lost) {
+        lost = undefined;
+        return response.destroy();
+      }
       response.writeHead(answer.statusCode!, answer.headers);
       answer.pipe(response);
     });
@@ -27,13 +34,32 @@ export async function recorder(port: number, backendPort: number, secret?: strin
     request.on("data", (part) => texts(String(part)).forEach((text) => secrets.add(text)));
     request.pipe(forwarded);
   });
-  server.listen(port);
-  await once(server, "listening");
-  return {
-    stop() {
-      server.close();
-      server.closeAllConnections();
+  const connect = async () => void (await once(server.listen(port), "listening"));
+  await connect();
+  const stop = () => {
+    server.close();
+    server.closeAllConnections();
+  };
+  const network = {
+    connect,
+    /** Refuses connections until connect() is called. */
+    disconnect: stop,
+    /** Keeps answers back until the returned function is called. */
+    hold() {
+      let release = () => {};
+      held = new Promise((resolve) => (release = resolve));
+      return release;
     },
+    /** Breaks the connection in place of the next answer to this method. */
+    lose(method: string) {
+      lost = method;
+    },
+    /** The methods, paths and statuses of the requests that were answered. */
+    answers: () => answered.map((line) => line.replace(/^\S+ /, "")),
+  };
+  return {
+    network,
+    stop,
     check(log: string) {
       const lines = log.split("\n").filter((line) => line.includes("todo_backend.log"));
       const logged = lines.map(readLine).filter((line) => !line.includes("/readyz"));

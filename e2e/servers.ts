@@ -7,7 +7,6 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { toNodeHandler } from "better-auth/node";
-import { build } from "esbuild";
 import { recorder } from "./log";
 
 const here = import.meta.dirname;
@@ -28,20 +27,9 @@ async function freePort(): Promise<number> {
 /** An origin with a free port. `localhost`, because Better Auth refuses a sign-in from another name for this machine. */
 export const freeOrigin = async () => `http://localhost:${await freePort()}`;
 
-/** Serves Better Auth at its origin and, if an API is given, the page that uses both. */
-export async function serveFrontend(auth: Parameters<typeof toNodeHandler>[0], origin: string, api?: string) {
-  const files = new Map<string, [type: string, content: string]>();
-  if (api) {
-    files.set("/", ["text/html", readFileSync(join(here, "page/index.html"), "utf8")]);
-    files.set("/main.js", ["text/javascript", await bundle(api)]);
-  }
-  const betterAuth = toNodeHandler(auth);
-  const server = createServer((request, response) => {
-    const file = files.get(request.url ?? "");
-    if (!file) return betterAuth(request, response);
-    response.writeHead(200, { "Content-Type": file[0] }).end(file[1]);
-  });
-  server.listen(Number(new URL(origin).port));
+/** Serves Better Auth at its origin. */
+export async function serveBetterAuth(auth: Parameters<typeof toNodeHandler>[0], origin: string) {
+  const server = createServer(toNodeHandler(auth)).listen(Number(new URL(origin).port));
   await once(server, "listening");
   const stop = async () => {
     server.close();
@@ -51,22 +39,16 @@ export async function serveFrontend(auth: Parameters<typeof toNodeHandler>[0], o
   return { stop, [Symbol.asyncDispose]: () => (server.listening ? stop() : Promise.resolve()) };
 }
 
-async function bundle(api: string): Promise<string> {
-  const { outputFiles } = await build({
-    entryPoints: [join(here, "page/main.ts")],
-    bundle: true,
-    write: false,
-    format: "esm",
-    // Next.js does the same with variables of this prefix.
-    define: { "process.env.NEXT_PUBLIC_API_URL": JSON.stringify(api) },
-  });
-  return outputFiles[0]!.text;
-}
-
 // Clean up when the tests are interrupted, too.
 const cleanups = new Set<() => void>();
 process.on("exit", () => cleanups.forEach((cleanup) => cleanup()));
 for (const signal of ["SIGINT", "SIGTERM"]) process.once(signal, () => process.exit(1));
+
+/** Runs the cleanup when the process exits, unless the returned function was called before. */
+export function onExit(cleanup: () => void): () => void {
+  cleanups.add(cleanup);
+  return () => cleanups.delete(cleanup);
+}
 
 let backends = 0;
 
@@ -74,7 +56,7 @@ let backends = 0;
  * Starts the backend of `make serve` or, with DEBUG, of `make run`, with these settings only and its own database. It
  * logs at level DEBUG, alternately as text and as JSON. At the end its log is compared with the recorded requests.
  */
-export async function startBackend(settings: Record<string, string>) {
+export async function startBackend(settings: Record<string, string>, url?: string) {
   const folder = mkdtempSync(join(tmpdir(), "todo-e2e-"));
   const port = await freePort();
   const env = {
@@ -94,20 +76,19 @@ export async function startBackend(settings: Record<string, string>) {
       ? spawn(".venv/bin/python", ["manage.py", "runserver", "--noreload", `${port}`], options)
       : spawn("make", ["serve", `PORT=${port}`], options);
   closeSync(descriptor);
-  const recorderPort = await freePort();
-  const url = `http://localhost:${recorderPort}`;
-  const recorded = await recorder(recorderPort, port, settings.BETTER_AUTH_SECRET);
+  url ??= await freeOrigin();
+  const recorded = await recorder(Number(new URL(url).port), port, settings.BETTER_AUTH_SECRET);
   const kill = () => {
     child.kill();
     rmSync(folder, { recursive: true, force: true });
   };
-  cleanups.add(kill);
+  const forget = onExit(kill);
   const stop = async () => {
     recorded.stop();
     const exited = child.exitCode === null && child.signalCode === null ? once(child, "exit") : null;
     kill();
     await exited;
-    cleanups.delete(kill);
+    forget();
   };
   try {
     await ready(`http://localhost:${port}/readyz`, child);
@@ -119,14 +100,15 @@ export async function startBackend(settings: Record<string, string>) {
     await stop();
     recorded.check(readFileSync(log, "utf8"));
   };
-  return { url, [Symbol.asyncDispose]: dispose };
+  return { url, network: recorded.network, [Symbol.asyncDispose]: dispose };
 }
 
-async function ready(url: string, child: ChildProcess): Promise<void> {
+/** Waits until the process answers at the URL. */
+export async function ready(url: string, child: ChildProcess): Promise<void> {
   for (const deadline = Date.now() + 30_000; Date.now() < deadline; await sleep(50)) {
     if (child.exitCode !== null) throw new Error(`exit code ${child.exitCode}`);
     const response = await fetch(url).catch(() => null);
-    if (response?.ok) return;
+    if (response && response.status < 500) return;
   }
   throw new Error("not ready after 30 s");
 }

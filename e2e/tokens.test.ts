@@ -3,13 +3,14 @@ import { randomBytes } from "node:crypto";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { type BetterAuthOptions, betterAuth } from "better-auth";
+import { memoryAdapter } from "better-auth/adapters/memory";
 import { bearer, jwt } from "better-auth/plugins";
 import { decodeProtectedHeader } from "jose";
-import { memory } from "./better-auth/database";
-import { freeOrigin, serveFrontend, startBackend } from "./servers";
+import { freeOrigin, serveBetterAuth, startBackend } from "./servers";
 
 const secret = randomBytes(32).toString("base64");
 const emailAndPassword = { enabled: true };
+const memory = () => memoryAdapter({ user: [], session: [], account: [], verification: [], jwks: [] });
 
 /** Better Auth makes a key when somebody first asks for one. The backend asks when it starts, so a test asks before. */
 const makeKey = (origin: string) => fetch(`${origin}/api/auth/jwks`);
@@ -47,7 +48,7 @@ for (const alg of ["EdDSA", "ES256", "ES512", "RS256", "PS256"] as const) {
     const origin = await freeOrigin();
     const plugins = [jwt({ jwks: { keyPairConfig: { alg } } })];
     const auth = betterAuth({ baseURL: origin, secret, database: memory(), emailAndPassword, plugins });
-    await using frontend = await serveFrontend(auth, origin);
+    await using betterAuthServer = await serveBetterAuth(auth, origin);
     await makeKey(origin);
     await using backend = await startBackend({ BETTER_AUTH_URL: origin });
     const ada = await signUp(origin);
@@ -59,27 +60,13 @@ for (const alg of ["EdDSA", "ES256", "ES512", "RS256", "PS256"] as const) {
   });
 }
 
-test("accepts HS256 under the shared secret [FR-001]", async () => {
-  const origin = await freeOrigin();
-  Object.assign(process.env, { BETTER_AUTH_URL: origin, BETTER_AUTH_SECRET: secret });
-  const { auth } = await import("./better-auth/shared-secret");
-  await using frontend = await serveFrontend(auth, origin);
-  await using backend = await startBackend({ BETTER_AUTH_SECRET: secret });
-  const ada = await signUp(origin);
-  const token = await getToken(origin, ada.cookie);
-  assert.equal(decodeProtectedHeader(token).alg, "HS256");
-  const answer = await createTask(backend.url, token);
-  assert.equal(answer.status, 201);
-  assert.equal(answer.body.user_id, ada.userId);
-});
-
 test("accepts a new key, and the old one while it is published", async () => {
   const origin = await freeOrigin();
   // The backend fetches the keys at most every 10 seconds.
   const rotationInterval = 10;
   const plugins = [jwt({ jwks: { rotationInterval } })];
   const auth = betterAuth({ baseURL: origin, secret, database: memory(), emailAndPassword, plugins });
-  await using frontend = await serveFrontend(auth, origin);
+  await using betterAuthServer = await serveBetterAuth(auth, origin);
   await makeKey(origin);
   await using backend = await startBackend({ BETTER_AUTH_URL: origin });
   const { cookie } = await signUp(origin);
@@ -95,13 +82,13 @@ test("accepts a new key, and the old one while it is published", async () => {
 test("accepts tokens while Better Auth is down, and answers 503 while it has no keys", async () => {
   const origin = await freeOrigin();
   const auth = betterAuth({ baseURL: origin, secret, database: memory(), emailAndPassword, plugins: [jwt()] });
-  await using frontend = await serveFrontend(auth, origin);
+  await using betterAuthServer = await serveBetterAuth(auth, origin);
   await makeKey(origin);
   await using running = await startBackend({ BETTER_AUTH_URL: origin });
   const token = await getToken(origin, (await signUp(origin)).cookie);
   assert.equal((await createTask(running.url, token)).status, 201);
 
-  await frontend.stop();
+  await betterAuthServer.stop();
   assert.equal((await createTask(running.url, token)).status, 201);
   await using fresh = await startBackend({ BETTER_AUTH_URL: origin });
   const refused = await createTask(fresh.url, token);
@@ -110,9 +97,64 @@ test("accepts tokens while Better Auth is down, and answers 503 while it has no 
   const wait = Number(refused.headers.get("Retry-After"));
   assert.ok(wait >= 1 && wait <= 10, `Retry-After is ${wait}`);
 
-  await using again = await serveFrontend(auth, origin);
+  await using again = await serveBetterAuth(auth, origin);
   await sleep(wait * 1000);
   assert.equal((await createTask(fresh.url, token)).status, 201);
+});
+
+test("accepts keys at another address", async () => {
+  const origin = await freeOrigin();
+  const plugins = [jwt({ jwks: { jwksPath: "/.well-known/jwks.json" } })];
+  const auth = betterAuth({ baseURL: origin, secret, database: memory(), emailAndPassword, plugins });
+  await using betterAuthServer = await serveBetterAuth(auth, origin);
+  const keys = `${origin}/api/auth/.well-known/jwks.json`;
+  assert.equal((await fetch(keys)).status, 200);
+  await using backend = await startBackend({ BETTER_AUTH_URL: origin, BETTER_AUTH_JWKS_URL: keys });
+  const token = await getToken(origin, (await signUp(origin)).cookie);
+  assert.equal((await createTask(backend.url, token)).status, 201);
+  await using unaware = await startBackend({ BETTER_AUTH_URL: origin });
+  assert.equal((await createTask(unaware.url, token)).status, 503);
+});
+
+for (const pinned of [false, true]) {
+  const name = pinned ? "accepts a second host that names the first" : "refuses a second host that names itself";
+  test(`${name} as the issuer`, async () => {
+    const origin = await freeOrigin();
+    const other = origin.replace("localhost", "127.0.0.1");
+    process.env.BETTER_AUTH_URL = origin;
+    const plugin = pinned
+      ? jwt({ jwt: { issuer: process.env.BETTER_AUTH_URL, audience: process.env.BETTER_AUTH_URL } })
+      : jwt();
+    const baseURL = { allowedHosts: [new URL(origin).host, new URL(other).host] };
+    const auth = betterAuth({ baseURL, secret, database: memory(), emailAndPassword, plugins: [plugin] });
+    await using betterAuthServer = await serveBetterAuth(auth, origin);
+    await makeKey(origin);
+    await using backend = await startBackend({ BETTER_AUTH_URL: origin });
+    const { cookie } = await signUp(origin);
+    assert.equal((await createTask(backend.url, await getToken(origin, cookie))).status, 201);
+    const { status, body } = await createTask(backend.url, await getToken(other, cookie));
+    assert.equal(status, pinned ? 201 : 401);
+    if (!pinned) assert.deepEqual(body, { detail: `Token issuer is '${other}', expected '${origin}'.` });
+  });
+}
+
+test("accepts tokens after a change of Better Auth's secret once its table of keys is empty", async () => {
+  const origin = await freeOrigin();
+  const tables = { user: [], session: [], account: [], verification: [], jwks: [] };
+  const options = { baseURL: origin, database: memoryAdapter(tables), emailAndPassword, plugins: [jwt()] };
+  {
+    await using betterAuthServer = await serveBetterAuth(betterAuth({ ...options, secret }), origin);
+    await makeKey(origin);
+  }
+  const changed = betterAuth({ ...options, secret: randomBytes(32).toString("base64") });
+  await using betterAuthServer = await serveBetterAuth(changed, origin);
+  const { cookie } = await signUp(origin);
+  const refused = await fetch(`${origin}/api/auth/token`, { headers: { Cookie: cookie } });
+  assert.deepEqual([refused.status, await refused.text()], [500, ""]);
+  tables.jwks.length = 0;
+  const token = await getToken(origin, cookie);
+  await using backend = await startBackend({ BETTER_AUTH_URL: origin });
+  assert.equal((await createTask(backend.url, token)).status, 201);
 });
 
 type SignedUp = Awaited<ReturnType<typeof signUp>> & { emailVerificationToken: string };
@@ -190,7 +232,7 @@ for (const { name, options, token, form, detail } of refused) {
       plugins: [jwt()],
       ...options,
     });
-    await using frontend = await serveFrontend(auth, origin);
+    await using betterAuthServer = await serveBetterAuth(auth, origin);
     // With both settings, so that no token is refused for its algorithm only.
     await makeKey(origin);
     await using backend = await startBackend({ BETTER_AUTH_URL: origin, BETTER_AUTH_SECRET: secret });

@@ -1,0 +1,39 @@
+import { authorizedFetch } from "./authorized-fetch";
+import type { components } from "./schema";
+
+export type Task = components["schemas"]["Task"];
+export type Fields = Pick<Task, "title" | "description">;
+export type Status = "all" | "pending" | "completed";
+
+export class ApiError extends Error {
+  constructor(
+    readonly status: number,
+    { detail, errors }: { detail: string; errors?: Record<string, string[]> },
+  ) {
+    const lines = Object.entries(errors ?? {}).map(([field, reasons]) => `${field}: ${reasons.join(" ")}`);
+    super(lines.join("\n") || detail);
+  }
+}
+
+async function send(method: string, path: string, body?: object, headers?: Record<string, string>) {
+  const response = await authorizedFetch(`${process.env.NEXT_PUBLIC_API_URL}/api/tasks${path}`, {
+    method,
+    headers: { "Content-Type": "application/json", ...headers },
+    body: JSON.stringify(body),
+  });
+  if (!response.ok) throw new ApiError(response.status, await response.json());
+  return response.status === 204 ? null : response.json();
+}
+
+export const listTasks = (status: Status): Promise<Task[]> => send("GET", `?status=${status}`);
+
+/** However often it is sent with one key, it creates one task. */
+export const createTask = (fields: Fields, key: string): Promise<Task> =>
+  send("POST", "", fields, { "Idempotency-Key": key });
+
+export const editTask = (id: number, fields: Partial<Fields>): Promise<Task> => send("PATCH", `/${id}`, fields);
+
+export const completeTask = (id: number, completed: boolean): Promise<Task> =>
+  send("PATCH", `/${id}/complete`, { completed });
+
+export const deleteTask = (id: number): Promise<null> => send("DELETE", `/${id}`);
