@@ -19,7 +19,8 @@ for (const document of ["docs/frontend.md", "README.md"]) {
     const checked = document === "README.md" ? blocks.filter(([, file]) => file) : blocks;
     assert.ok(checked.length > 0);
     for (const [, file, code] of checked) {
-      assert.ok(sources(file).some((source) => source.includes(code!)), `${file ?? "tokens.test.ts"} has not:\n${code}`);
+      const found = sources(file).some((source) => source.includes(code!));
+      assert.ok(found, `${file ?? "tokens.test.ts"} does not have:\n${code}`);
     }
   });
 }

@@ -218,9 +218,9 @@ for (const { name, SIGNING, algorithm, settings } of modes) {
       await screenshot("server");
     });
 
-    for (const [kind, path] of [
-      ["a route handler", "/handler"],
-      ["a rewrite", "/rewrite"],
+    for (const [kind, path, address] of [
+      ["a route handler", "/handler", "/api/backend/tasks"],
+      ["a rewrite", "/rewrite", "/api/tasks"],
     ] as const) {
       await t.test(`creates, toggles and deletes a task through ${kind}`, async () => {
         const tasks = ["Call Bob back", "Buy milk"];
@@ -237,17 +237,39 @@ for (const { name, SIGNING, algorithm, settings } of modes) {
           await alertShows("title: This field may not be blank.");
         });
         assert.deepEqual(seen, [], "The browser calls its own origin only.");
-        const answers = network.answers().filter((answer) => !/GET|OPTIONS/.test(answer));
-        const [{ id }] = await (await elsewhere("")).json();
-        assert.equal(id, 2);
-        assert.deepEqual(answers.slice(-4).map(withoutId), [
+        const writes = network.answers().filter((answer) => !/GET|OPTIONS/.test(answer));
+        assert.deepEqual(writes.slice(-4).map(withoutId), [
           "POST /api/tasks 201",
           "PATCH /api/tasks/N/complete 200",
           "DELETE /api/tasks/N 204",
           "POST /api/tasks 422",
         ]);
+        const repeat = () =>
+          page.evaluate(
+            async ([url, token, key]) => {
+              const headers = {
+                Authorization: `Bearer ${token}`,
+                "Content-Type": "application/json",
+                "Idempotency-Key": key!,
+              };
+              const body = JSON.stringify({ title: "Repeated" });
+              const answer = await fetch(url!, { method: "POST", headers, body });
+              return (await answer.json()).id;
+            },
+            [address, token, path],
+          );
+        const id = await repeat();
+        assert.equal(await repeat(), id);
+        assert.equal((await elsewhere(`/${id}`, "DELETE")).status, 204);
       });
     }
+
+    await t.test("answers 404 or 403 if the address has an /api too few or too many", async () => {
+      const headers = { Authorization: `Bearer ${token}` };
+      const tooFew = await fetch(`${api}/tasks`, { headers });
+      assert.deepEqual([tooFew.status, await tooFew.json()], [404, { detail: "Not found." }]);
+      assert.equal((await fetch(`${api}/api/api/tasks`, { headers })).status, 403);
+    });
 
     await t.test("serves a client that calls `completed` otherwise", async () => {
       const tasks = (await (await elsewhere("")).json()).map(fromTask);

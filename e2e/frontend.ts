@@ -1,4 +1,4 @@
-import { execFileSync, spawn } from "node:child_process";
+import { type StdioOptions, execFileSync, spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { closeSync, mkdtempSync, openSync, rmSync } from "node:fs";
@@ -11,14 +11,20 @@ const folder = join(import.meta.dirname, "next");
 const next = "node_modules/next/dist/bin/next";
 const base = { PATH: process.env.PATH, HOME: process.env.HOME, NEXT_TELEMETRY_DISABLED: "1" };
 
-/** The addresses are part of the build: that of the API in the browser's code and the rewrites. */
+/** Builds the application. The API's address becomes a part of the browser's code and of the rewrites. */
 export function buildFrontend(origin: string, api: string): void {
-  const log = openSync(join(output, "next-build.log"), "w");
+  const log = join(output, "next-build.log");
+  const descriptor = openSync(log, "w");
   const addresses = { API_URL: api, NEXT_PUBLIC_API_URL: api, BETTER_AUTH_URL: origin };
-  // The secret is read when the server starts, but the build refuses to do without one.
+  // The server reads the secret when it starts, but the build wants one, too.
   const env = { ...base, ...addresses, BETTER_AUTH_SECRET: randomBytes(32).toString("base64") };
-  execFileSync(process.execPath, [next, "build"], { cwd: folder, env, stdio: ["ignore", log, log] });
-  closeSync(log);
+  try {
+    execFileSync(process.execPath, [next, "build"], { cwd: folder, env, stdio: ["ignore", descriptor, descriptor] });
+  } catch (error) {
+    throw new Error(`Next.js does not build; see ${log}.`, { cause: error });
+  } finally {
+    closeSync(descriptor);
+  }
 }
 
 type Settings = { SIGNING: string; BETTER_AUTH_SECRET: string };
@@ -30,16 +36,16 @@ export async function startFrontend(origin: string, api: string, settings: Setti
   const addresses = { API_URL: api, BETTER_AUTH_URL: origin };
   const env = { ...base, ...addresses, ...settings, DATABASE: join(database, "users.sqlite3") };
   const descriptor = openSync(log, "a");
-  const stdio = ["ignore", descriptor, descriptor] as const;
-  execFileSync(process.execPath, ["--import", "tsx", "migrate.ts"], { cwd: folder, env, stdio: [...stdio] });
+  const stdio: StdioOptions = ["ignore", descriptor, descriptor];
+  execFileSync(process.execPath, ["--import", "tsx", "migrate.ts"], { cwd: folder, env, stdio });
 
-  /** With the clock behind by so many seconds. */
+  /** Starts Next.js with a clock that is so many seconds behind. */
   const start = async (behind: number) => {
     const options = `--import ${pathToFileURL(join(folder, "clock.mjs"))}`;
     const child = spawn(process.execPath, [next, "start", "-p", new URL(origin).port], {
       cwd: folder,
       env: { ...env, NODE_OPTIONS: options, CLOCK_BEHIND: String(behind) },
-      stdio: [...stdio],
+      stdio,
     });
     const forget = onExit(() => child.kill());
     const stop = async () => {

@@ -14,7 +14,9 @@ export function ProxiedTasks({ url, send }: { url: string; send: typeof authoriz
     if (response.ok) setTasks(await response.json());
   }, [url, send]);
 
-  useEffect(() => void load(), [load]);
+  useEffect(() => {
+    load().catch(({ message }) => setProblem(message));
+  }, [load]);
 
   async function request(method: string, path: string, body?: string) {
     const response = await send(url + path, { method, headers: { "Content-Type": "application/json" }, body });

@@ -15,8 +15,11 @@ export class ApiError extends Error {
   }
 }
 
+/** Empty if the browser reaches the API through this application. */
+const address = process.env.NEXT_PUBLIC_API_URL ?? "";
+
 async function send(method: string, path: string, body?: object, headers?: Record<string, string>) {
-  const response = await authorizedFetch(`${process.env.NEXT_PUBLIC_API_URL}/api/tasks${path}`, {
+  const response = await authorizedFetch(`${address}/api/tasks${path}`, {
     method,
     headers: { "Content-Type": "application/json", ...headers },
     body: JSON.stringify(body),
@@ -27,7 +30,7 @@ async function send(method: string, path: string, body?: object, headers?: Recor
 
 export const listTasks = (status: Status): Promise<Task[]> => send("GET", `?status=${status}`);
 
-/** However often it is sent with one key, it creates one task. */
+/** With one key it creates one task, however often it is sent. */
 export const createTask = (fields: Fields, key: string): Promise<Task> =>
   send("POST", "", fields, { "Idempotency-Key": key });
 
