@@ -122,11 +122,15 @@ for (const { name, SIGNING, algorithm, settings } of modes) {
       assert.equal(await row(page, 1).getByLabel("Description").inputValue(), "Two bottles");
     });
 
-    await t.test("creates one task, although the first answer is lost", async () => {
-      network.lose("POST");
-      await andSee(page, create(page, "Only once"), ["Only once", "Call Bob", "Buy milk"]);
-      const creates = network.answers().filter((answer) => answer === "POST /api/tasks 201");
-      assert.equal(creates.length, 4);
+    await t.test("creates one task, although two answers are lost", async () => {
+      // Two, because Chromium itself sends a request again when a connection breaks that it has used before.
+      network.lose("POST", 2);
+      const before = network.answers().length;
+      await create(page, "Only once");
+      await page.waitForResponse((response) => response.status() === 201);
+      await andSee(page, Promise.resolve(), ["Only once", "Call Bob", "Buy milk"]);
+      const creates = network.answers().slice(before).filter((answer) => answer.startsWith("POST"));
+      assert.deepEqual(creates, Array(3).fill("POST /api/tasks 201"));
       await andSee(page, row(page, 0).getByRole("button", { name: "Delete" }).click(), ["Call Bob", "Buy milk"]);
     });
 
@@ -152,11 +156,14 @@ for (const { name, SIGNING, algorithm, settings } of modes) {
 
     await t.test("takes a toggle back if the API cannot be reached", async () => {
       network.disconnect();
-      await row(page, 0).getByLabel("Completed").click();
-      await alertShows("Failed to fetch");
-      await seeCompleted(page, 0, false);
-      await screenshot("rollback");
-      await network.connect();
+      try {
+        await row(page, 0).getByLabel("Completed").click();
+        await alertShows("Failed to fetch");
+        await seeCompleted(page, 0, false);
+        await screenshot("rollback");
+      } finally {
+        await network.connect();
+      }
       await andSee(page, page.reload(), ["Call Bob", "Buy milk"]);
       await seeCompleted(page, 0, false);
     });

@@ -14,7 +14,7 @@ export async function recorder(port: number, backendPort: number, secret?: strin
   const answered: string[] = [];
   const secrets = new Set(secret ? [secret] : []);
   let held: Promise<void> | undefined;
-  let lost: string | undefined;
+  let losses = { method: "", count: 0 };
   const server = createServer((request, response) => {
     const { method, headers } = request;
     const [path, query] = request.url!.split("?");
@@ -23,10 +23,7 @@ export async function recorder(port: number, backendPort: number, secret?: strin
     const forwarded = send({ port: backendPort, path: request.url, method, headers }, async (answer) => {
       answered.push([answer.headers["x-request-id"], method, path, answer.statusCode].join(" "));
       await held;
-      if (method === lost) {
-        lost = undefined;
-        return response.destroy();
-      }
+      if (method === losses.method && losses.count-- > 0) return response.destroy();
       response.writeHead(answer.statusCode!, answer.headers);
       answer.pipe(response);
     });
@@ -50,9 +47,9 @@ export async function recorder(port: number, backendPort: number, secret?: strin
       held = new Promise((resolve) => (release = resolve));
       return release;
     },
-    /** Breaks the connection in place of the next answer to this method. */
-    lose(method: string) {
-      lost = method;
+    /** Breaks the connection in place of so many answers to this method. */
+    lose(method: string, count: number) {
+      losses = { method, count };
     },
     /** The methods, paths and statuses of the requests that were answered. */
     answers: () => answered.map((line) => line.replace(/^\S+ /, "")),
