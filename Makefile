@@ -70,7 +70,7 @@ e2e: .venv/installed-dev e2e/node_modules/installed e2e/next/node_modules/instal
 		|| { echo "Chromium is missing; on Debian: apt install chromium, elsewhere: make e2e CHROMIUM=/its/path" >&2; exit 1; }
 	rm -rf e2e/output e2e/generated
 	PYTHON_DOTENV_DISABLED=true BETTER_AUTH_URL=http://localhost:3000 $(PYTHON) manage.py spectacular --skip-checks --format openapi-json --file e2e/openapi.json
-	cd e2e && npm run lint && npm run types && npm run generate && npm run check && CHROMIUM="$$(command -v "$(CHROMIUM)")" npm test
+	cd e2e && npm run lint && npm run generate && npm run check && CHROMIUM="$$(command -v "$(CHROMIUM)")" npm test
 
 # Run the production server under load while its database and workers fail. Debian installs pgbouncer, haproxy and
 # nginx in /usr/sbin, which only root has in PATH.

@@ -6,12 +6,12 @@ import createClient from "openapi-fetch";
 import * as heyApi from "./generated/hey-api";
 import { client as heyApiClient } from "./generated/hey-api/client.gen";
 import * as heyApiZod from "./generated/hey-api/zod.gen";
-import type { components, paths } from "./generated/openapi-typescript";
 import * as orval from "./generated/orval/fetch";
 import type * as orvalModel from "./generated/orval/model";
 import type * as orvalSchemas from "./generated/orval/schemas";
 import * as orvalValidating from "./generated/orval/validating";
 import * as orvalZod from "./generated/orval/zod";
+import type { components, paths } from "./next/lib/schema";
 import { startBackend } from "./servers";
 
 type Task = {

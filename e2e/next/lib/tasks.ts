@@ -1,16 +1,18 @@
 import { authorizedFetch } from "./authorized-fetch";
 import type { components } from "./schema";
 
-export type Task = components["schemas"]["Task"];
-export type Fields = Pick<Task, "title" | "description">;
+type Schemas = components["schemas"];
+export type Task = Schemas["Task"];
+export type TaskCreate = Schemas["TaskCreate"];
+export type TaskUpdate = Schemas["TaskUpdate"];
 export type Status = "all" | "pending" | "completed";
 
 export class ApiError extends Error {
   constructor(
     readonly status: number,
-    { detail, errors }: { detail: string; errors?: Record<string, string[]> },
+    { detail, errors = {} }: Schemas["Error"] & Partial<Schemas["ValidationError"]>,
   ) {
-    const lines = Object.entries(errors ?? {}).map(([field, reasons]) => `${field}: ${reasons.join(" ")}`);
+    const lines = Object.entries(errors).map(([field, reasons]) => `${field}: ${reasons.join(" ")}`);
     super(lines.join("\n") || detail);
   }
 }
@@ -31,10 +33,10 @@ async function send(method: string, path: string, body?: object, headers?: Recor
 export const listTasks = (status: Status): Promise<Task[]> => send("GET", `?status=${status}`);
 
 /** With one key it creates one task, however often it is sent. */
-export const createTask = (fields: Fields, key: string): Promise<Task> =>
+export const createTask = (fields: TaskCreate, key: string): Promise<Task> =>
   send("POST", "", fields, { "Idempotency-Key": key });
 
-export const editTask = (id: number, fields: Partial<Fields>): Promise<Task> => send("PATCH", `/${id}`, fields);
+export const editTask = (id: number, fields: TaskUpdate): Promise<Task> => send("PATCH", `/${id}`, fields);
 
 export const completeTask = (id: number, completed: boolean): Promise<Task> =>
   send("PATCH", `/${id}/complete`, { completed });

@@ -1,6 +1,6 @@
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { ApiError, completeTask, createTask, deleteTask, editTask, listTasks } from "./tasks";
-import type { Fields, Status, Task } from "./tasks";
+import type { Status, Task, TaskCreate, TaskUpdate } from "./tasks";
 
 /** Retries what may work later: a request without an answer, or an error of the server. */
 const retry = (failures: number, error: Error) => failures < 2 && !(error instanceof ApiError && error.status < 500);
@@ -17,7 +17,7 @@ export function useTasks(status: Status) {
 
 export function useCreateTask() {
   // A key belongs to a task and not to an attempt, so the retries create no second task.
-  const mutationFn = ({ key, ...fields }: Fields & { key: string }) => createTask(fields, key);
+  const mutationFn = ({ key, ...fields }: TaskCreate & { key: string }) => createTask(fields, key);
   return useMutation({ mutationFn, retry, onSettled: useRefresh() });
 }
 
@@ -39,7 +39,7 @@ export function useToggleTask(status: Status) {
 }
 
 export function useEditTask() {
-  const mutationFn = ({ id, ...fields }: Fields & { id: number }) => editTask(id, fields);
+  const mutationFn = ({ id, ...fields }: TaskUpdate & { id: number }) => editTask(id, fields);
   return useMutation({ mutationFn, onSettled: useRefresh() });
 }
 
