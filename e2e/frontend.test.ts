@@ -21,6 +21,8 @@ const modes: Mode[] = [
 ];
 
 const password = "correct horse battery staple";
+const wide = { width: 1280, height: 800 };
+const narrow = { width: 390, height: 844 };
 
 async function enter(page: Page, button: "Sign in" | "Sign up", email: string): Promise<void> {
   await page.getByLabel("E-mail").fill(email);
@@ -66,10 +68,17 @@ for (const { name, SIGNING, algorithm, settings } of modes) {
     const { network, ...backend } = await startBackend({ ...settings, CORS_ALLOWED_ORIGINS: origin }, api);
     await using _backend = backend;
     await using browser = await launchBrowser();
-    const page = await browser.newPage({ viewport: { width: 1280, height: 800 } });
+    const page = await browser.newPage({ viewport: wide });
     page.setDefaultTimeout(10_000);
-    const screenshot = (name: string) =>
-      page.screenshot({ path: join(output, `${SIGNING}-${name}.png`), fullPage: true });
+    /** On a desktop and on a telephone, where nothing may be wider than the screen. */
+    const screenshot = async (name: string) => {
+      const path = join(output, `${SIGNING}-${name}`);
+      await page.screenshot({ path: `${path}.png`, fullPage: true });
+      await page.setViewportSize(narrow);
+      await page.screenshot({ path: `${path}-narrow.png`, fullPage: true });
+      assert.equal(await page.evaluate(() => document.documentElement.scrollWidth), narrow.width);
+      await page.setViewportSize(wide);
+    };
     const alertShows = (text: string) => page.getByRole("alert").filter({ hasText: text }).waitFor();
     let token = "";
     page.on("request", (request) => {
@@ -206,10 +215,6 @@ for (const { name, SIGNING, algorithm, settings } of modes) {
       await andSee(page, page.reload(), ["Call Bob back", "Buy milk"]);
       assert.equal(await row(page, 0).getByLabel("Description").inputValue(), "After six");
       await screenshot("tasks");
-      await page.setViewportSize({ width: 390, height: 844 });
-      await screenshot("tasks-narrow");
-      assert.equal(await page.evaluate(() => document.documentElement.scrollWidth), 390);
-      await page.setViewportSize({ width: 1280, height: 800 });
     });
 
     await t.test("asks the API before each method from another origin", () => {
@@ -275,7 +280,9 @@ for (const { name, SIGNING, algorithm, settings } of modes) {
       const headers = { Authorization: `Bearer ${token}` };
       const tooFew = await fetch(`${api}/tasks`, { headers });
       assert.deepEqual([tooFew.status, await tooFew.json()], [404, { detail: "Not found." }]);
-      assert.equal((await fetch(`${api}/api/api/tasks`, { headers })).status, 403);
+      const tooMany = await fetch(`${api}/api/api/tasks`, { headers });
+      const detail = "The user in the path is 'api', not the token's.";
+      assert.deepEqual([tooMany.status, await tooMany.json()], [403, { detail }]);
     });
 
     await t.test("serves a client that calls `completed` otherwise", async () => {

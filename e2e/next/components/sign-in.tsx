@@ -20,14 +20,14 @@ export function SignIn() {
   }
 
   return (
-    <form className="card" onSubmit={submit}>
-      <p role="alert">{problem}</p>
-      <input name="email" type="email" aria-label="E-mail" placeholder="E-mail" required />
-      <input name="password" type="password" aria-label="Password" placeholder="Password" required />
-      <div className="buttons">
+    <>
+      <form className="card" onSubmit={submit}>
+        <input name="email" type="email" aria-label="E-mail" placeholder="E-mail" required />
+        <input name="password" type="password" aria-label="Password" placeholder="Password" required />
         <button>Sign in</button>
         <button id="sign-up">Sign up</button>
-      </div>
-    </form>
+      </form>
+      <p role="alert">{problem}</p>
+    </>
   );
 }
