@@ -64,7 +64,7 @@ def assert_prompt(address: str) -> None:
     assert max(seconds) < PROMPT
 
 
-def milliseconds_of_the_processor(server: Backend, send: Callable[[], object]) -> float:
+def cpu_milliseconds(server: Backend, send: Callable[[], object]) -> float:
     """What a request costs the worker. Other programs do not change it."""
     [worker] = server.workers()
 
@@ -77,7 +77,7 @@ def milliseconds_of_the_processor(server: Backend, send: Callable[[], object]) -
     for _ in range(40):
         send()
     milliseconds = (hundredths() - before) * 10 / 40
-    print(f"{milliseconds:.1f} ms of the processor for each request")
+    print(f"{milliseconds:.1f} ms of CPU time for each request")
     return milliseconds
 
 
@@ -192,7 +192,7 @@ def test_no_request_without_a_token_costs_much(head: bytes, server: Backend, add
             while client.recv(65536):
                 pass
 
-    assert milliseconds_of_the_processor(server, send) < 4
+    assert cpu_milliseconds(server, send) < 4
     logged = server.log.stat().st_size
     send()
     assert server.log.stat().st_size - logged < 600
@@ -203,4 +203,4 @@ def test_no_body_costs_much(server: Backend, address: str) -> None:
     body = "[" + "[]," * 21_000 + "[]]"
     create = partial(request, address, "POST", "/api/tasks", body, **JSON, **authorization("grace"))
     assert create()[0] == 422
-    assert milliseconds_of_the_processor(server, create) < 11
+    assert cpu_milliseconds(server, create) < 11

@@ -211,7 +211,7 @@ def test_half_heads_are_ended_and_stop_nobody(
         for name, proxy in make_proxies(tmp_path, certificate, instance).items():
             client = Client(stack.enter_context(proxy), certificate)
             for _ in range(1600 if name == "nginx" else 1):
-                # Shorter than the time after which a place becomes free again
+                # Shorter than the time after which a connection becomes free again
                 half_head = stack.enter_context(client.connected(timeout=5)).sock
                 half_head.sendall(b"GET /healthz HTTP/1.1\r\nHo")
                 half_heads.append(half_head)

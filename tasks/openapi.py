@@ -139,7 +139,9 @@ def refine_schemas(result: dict[str, Any], **kwargs: object) -> dict[str, Any]:
 
 
 def name_requests(result: dict[str, Any], **kwargs: object) -> dict[str, Any]:
-    """Gives the schemas of requests the names in `REQUEST_NAMES`. Each hook before it finds the derived names."""
+    """Gives the schemas of requests the names in `REQUEST_NAMES`. It is the last hook, because the others use
+    the derived names.
+    """
     schemas = result["components"]["schemas"]
     result["components"]["schemas"] = {REQUEST_NAMES.get(name, name): schema for name, schema in schemas.items()}
     for operations in result["paths"].values():

@@ -32,7 +32,7 @@ class BetterAuthAuthentication(JWTStatelessUserAuthentication):
         if not scheme:
             return None
         # A client that adds "Bearer" to what has it already sends it twice.
-        if scheme != b"bearer" or token[:7].lower() in (b"bearer", b"bearer "):
+        if scheme != b"bearer" or scheme_and_token(token)[0] == b"bearer":
             raise TokenRefused("scheme", 'its Authorization is not "Bearer" and a token', NOT_BEARER)
         if not token:
             raise TokenRefused("missing", 'there is no token after "Bearer"', EMPTY)

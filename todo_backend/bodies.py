@@ -60,10 +60,10 @@ class Slots:
     def __init__(self, threads: int) -> None:
         self.total = max(1, threads * 3 // 4)
         self.per_user = max(1, self.total // 3)
-        # Threads that read a body or wait for a slot. The others, from eight threads on, are free while many wait.
+        # The most threads that may read a body or wait for a slot. From eight threads on, at least one does neither.
         self.occupied_limit = threads - threads // 8
         self.users: list[str] = []
-        self.waiting = 0
+        self.waiters = 0
         self.changed = Condition()
 
     @contextmanager
@@ -73,7 +73,7 @@ class Slots:
             if not (self.take(user_id) or self.wait(user_id)):
                 raise TooManyBodies(
                     f"{self.users.count(user_id)} bodies of this user are being read, of at most {self.per_user}, "
-                    f"and {len(self.users)} in all, of at most {self.total}"
+                    f"and {len(self.users)} in all, of at most {self.total}, fewer while others wait for keys"
                 )
         try:
             yield
@@ -92,13 +92,13 @@ class Slots:
 
     def wait(self, user_id: str) -> bool:
         """Takes a slot that becomes free in time. Does not wait if too many threads are occupied already."""
-        if len(self.users) + self.waiting >= self.occupied_limit:
+        if len(self.users) + self.waiters >= self.occupied_limit:
             return False
-        self.waiting += 1
+        self.waiters += 1
         try:
             return self.changed.wait_for(lambda: self.take(user_id), SLOT_TIMEOUT)
         finally:
-            self.waiting -= 1
+            self.waiters -= 1
 
 
 slots = Slots(settings.SERVER.threads)

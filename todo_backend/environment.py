@@ -22,7 +22,7 @@ from jwt.exceptions import InvalidKeyError
 Environment = Mapping[str, str]
 
 HOST_NAME = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*")
-# A `*` in the first of at least three labels
+# A host name with one `*`, in the first of at least three labels
 HOST_PATTERN = re.compile(r"[a-z0-9_-]*\*[a-z0-9_-]*(\.[a-z0-9_-]+){2,}")
 HOST_LIKE = re.compile(r"[\w.*-]+")
 # The visible characters of ASCII without the backslash, which browsers read as a slash.
@@ -95,14 +95,14 @@ def items(env: Environment, name: str, default: list[str]) -> list[str]:
     return [item for item in found if item] or default
 
 
-def http_url(name: str, value: str, host_name: re.Pattern[str] = HOST_NAME) -> SplitResult:
+def http_url(name: str, value: str, host_pattern: re.Pattern[str] = HOST_NAME) -> SplitResult:
     """The parts of an http(s) URL with a host and without credentials, query and fragment. Errors start with `name`."""
     try:
         url = urlsplit(value)
         host = url.hostname or ""
         usable = (
             url.scheme in DEFAULT_PORTS
-            and (host_name.fullmatch(host) or is_ipv6(host))
+            and (host_pattern.fullmatch(host) or is_ipv6(host))
             and url.port != 0
             and not url.netloc.endswith(":")
             and url.username is None
@@ -168,8 +168,8 @@ def cors_origin(value: str) -> str:
         if "*" not in value:
             raise
         raise ImproperlyConfigured(
-            "CORS_ALLOWED_ORIGINS: a * stands for letters, digits and hyphens in the first of at least three labels "
-            "of a host, once, as in https://todo-*.vercel.app, or alone for every origin."
+            "CORS_ALLOWED_ORIGINS: a * may stand once in the first of at least three labels of a host, as in "
+            "https://todo-*.vercel.app, or alone for every origin."
         ) from None
     if url.path:
         raise ImproperlyConfigured(
@@ -181,9 +181,9 @@ def cors_origin(value: str) -> str:
 def origin_regexes(origins: list[str]) -> list[re.Pattern[str]]:
     """A regular expression for each pattern among the origins.
 
-    It ends in `\\Z`, because django-cors-headers calls its `match`, which would accept a longer origin.
+    Each ends in `\\Z`, because django-cors-headers calls its `match`, which would accept a longer origin.
     """
-    patterns = [origin for origin in origins if "*" in origin and origin != "*"]
+    patterns = [value for value in origins if "*" in value and value != "*"]
     return [re.compile(re.escape(pattern).replace(r"\*", "[A-Za-z0-9-]+") + r"\Z") for pattern in patterns]
 
 

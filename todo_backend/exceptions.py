@@ -89,10 +89,10 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> HttpResponse:
         sent = {name: str(value) for name, value in headers.items() if value}
         return ErrorResponse(exc.status_code, str(exc.detail), sent, reason=getattr(exc, "reason", None))
     if is_unmigrated(exc):
-        reason = f"the database lacks a table or a column: run `manage.py migrate`: {first_line(exc)}"
+        reason = f"the database lacks a table or a column (run `manage.py migrate`): {first_line(exc)}"
         return unavailable_response(context["request"], reason)
     if is_unusable(exc):
-        return unavailable_response(context["request"], unusable(exc))
+        return unavailable_response(context["request"], unusable_reason(exc))
     logger.error("Internal server error.", exc_info=exc)
     return ErrorResponse(500, "Internal server error.")
 
@@ -137,7 +137,7 @@ def first_line(exc: Exception) -> str:
     return str(exc).partition("\n")[0].partition(" with text '")[0]
 
 
-def unusable(exc: Exception) -> str:
+def unusable_reason(exc: Exception) -> str:
     """The reason why the database cannot be used, for the log."""
     return f"the database cannot be used: {first_line(exc)}"
 

@@ -9,7 +9,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from .exceptions import retry_later_response, unusable
+from .exceptions import retry_later_response, unusable_reason
 
 # A statement for each database that returns the privileges which its role lacks on a table. SQLite has no roles.
 PRIVILEGES = {
@@ -61,7 +61,7 @@ class ReadinessView(ProbeView):
         try:
             pending = check_database()
         except Error as exc:
-            return retry_later_response("The database cannot be reached.", unusable(exc))
+            return retry_later_response("The database cannot be reached.", unusable_reason(exc))
         if pending:
             detail = "The database lacks migrations: run `manage.py migrate`."
             return retry_later_response(detail, f"pending migrations: {', '.join(pending)}")

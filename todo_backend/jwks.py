@@ -63,6 +63,9 @@ MAX_ANSWER = 4 * MAX_SIZE
 # Characters of the log that the key server may fill in one line.
 MAX_LOGGED = 500
 
+# The reasons for the log why a request does not wait for the keys
+TOO_MANY_WAIT = "too many requests wait for Better Auth's keys already"
+TOO_MANY_BODIES = "too many bodies are being read to wait for Better Auth's keys"
 BEING_FETCHED = "Better Auth's keys are being fetched; try again."
 
 # By id and algorithm.
@@ -102,7 +105,7 @@ class PublishedKeys:
         self.latest_fetch: Fetch | None = None
         self.lock = threading.Lock()
         # The threads that may wait for a fetch at the same time, so that the others still answer.
-        self.waiting_slots = threading.BoundedSemaphore(max(1, settings.SERVER.threads // 4))
+        self.key_slots = threading.BoundedSemaphore(max(1, settings.SERVER.threads // 4))
 
     def candidates(self, kid: str, algorithm: str) -> Iterator[jwt.PyJWK]:
         """The keys that may verify a token: the cached key, and then a newer one under the same id.
@@ -136,7 +139,7 @@ class PublishedKeys:
         fetch = self.fetch_if_due()
         seconds = fetch.started_at + WAIT_TIMEOUT - monotonic()
         if fetch.is_alive() and seconds > 0:
-            with slot(self.waiting_slots), slot(waiting.slots):
+            with slot(self.key_slots, TOO_MANY_WAIT), slot(waiting.slots, TOO_MANY_BODIES):
                 fetch.join(seconds)
         return fetch
 
@@ -173,10 +176,9 @@ class PublishedKeys:
 
 
 @contextmanager
-def slot(slots: threading.BoundedSemaphore) -> Iterator[None]:
-    """Holds a slot for waiting while the context lasts. Raises `BetterAuthUnavailable` if there is none."""
+def slot(slots: threading.BoundedSemaphore, reason: str) -> Iterator[None]:
+    """Holds a slot while the context lasts. Raises `BetterAuthUnavailable` with the reason if there is none."""
     if not slots.acquire(blocking=False):
-        reason = "too many requests wait for Better Auth's keys already"
         raise BetterAuthUnavailable(wait=1, detail=BEING_FETCHED, reason=reason)
     try:
         yield
@@ -185,9 +187,9 @@ def slot(slots: threading.BoundedSemaphore) -> Iterator[None]:
 
 
 class DeadlineReader(io.RawIOBase):
-    """Reads at most `MAX_ANSWER` bytes from a socket, until a deadline.
+    """Reads from a socket. Fails after `MAX_ANSWER` bytes, and at a deadline.
 
-    A socket's own timeout is for each read, so one byte a second meets it.
+    A socket's own timeout is for each read, so a server that sends one byte a second never exceeds it.
     """
 
     def __init__(self, sock: socket.socket, deadline: float) -> None:

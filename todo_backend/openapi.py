@@ -175,7 +175,10 @@ def without_user_paths(endpoints: list[Any], **kwargs: object) -> list[Any]:
 
 
 def possible_errors(path: str, operation: dict[str, Any]) -> set[str]:
-    """The names in `ERRORS` of an operation's errors. 405 and 403 are missing: no documented path gives them."""
+    """The names in `ERRORS` of an operation's errors.
+
+    405, 403 and the 404 of a long path or query are missing, because no documented request gets them.
+    """
     found = {"BadRequest", "Unauthorized", "LengthRequired", "ContentTooLarge", "InternalServerError", "Unavailable"}
     if "{id}" in path:
         found |= {"NotFound"}
@@ -191,7 +194,8 @@ def possible_errors(path: str, operation: dict[str, Any]) -> set[str]:
 def add_errors_and_headers(result: dict[str, Any], **kwargs: object) -> dict[str, Any]:
     """Adds the errors of every operation and the headers of every answer to the document.
 
-    Errors are not shared as `components.responses`, of each of which orval makes a type that its zod schemas lack.
+    Errors are written out in each operation: from shared `components.responses`, orval makes types that its zod schemas
+    lack.
     """
     components = result["components"]
     for name, schema in components["schemas"].items():

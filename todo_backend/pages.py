@@ -39,14 +39,12 @@ def openapi_document() -> bytes:
 
 @require_safe
 def schema(request: HttpRequest) -> HttpResponse:
-    """The OpenAPI document."""
     return HttpResponse(openapi_document(), content_type="application/json")
 
 
 @require_safe
 def swagger_page(request: HttpRequest) -> HttpResponse:
-    """The Swagger page."""
-    response = render(request, "swagger.html")
+    response = render(request, "todo_backend/swagger.html")
     response["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
     return response
 

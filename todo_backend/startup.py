@@ -4,7 +4,7 @@ from django.conf import settings
 from django.db import Error, connection
 
 from .checks import weak_settings
-from .exceptions import unusable
+from .exceptions import unusable_reason
 from .health import check_database
 from .jwks import published_keys
 from .postgresql.connection import statement_timeout
@@ -20,7 +20,7 @@ def log_configuration() -> None:
         with statement_timeout(settings.DATABASE_TIMEOUT):
             pending = ", ".join(check_database()) or "none"
     except Error as exc:
-        pending = f"unknown, because {unusable(exc)}"
+        pending = f"unknown, because {unusable_reason(exc)}"
     finally:
         connection.close()
     database = connection.settings_dict

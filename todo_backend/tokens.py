@@ -98,7 +98,7 @@ def verify(token: bytes) -> Mapping[str, Any]:
 
 
 def verified_claims(token: bytes, header: Mapping[str, str]) -> Mapping[str, Any]:
-    """The claims that are needed later, if one of the keys for the header verifies the signature."""
+    """The claims `sub`, `exp` and `nbf`, if one of the keys for the header verifies the signature."""
     algorithm = header["alg"]
     reason = ""
     for key in verification_keys(header):
@@ -124,7 +124,7 @@ def read_header(token: bytes) -> Mapping[str, str]:
     if not token.isascii():
         raise TokenRefused("malformed", "it is not ASCII")
     segments = token.count(b".") + 1
-    if segments < 3 and token in PLACEHOLDERS:
+    if token in PLACEHOLDERS:
         raise TokenRefused("missing", f"it is {token.decode()}", PLACEHOLDER.format(token.decode()))
     if segments < 3:
         raise TokenRefused("not_a_jwt", "it is not a JWT", NOT_A_JWT)
@@ -204,10 +204,11 @@ def verification_keys(header: Mapping[str, str]) -> Iterable[str | jwt.PyJWK]:
     return [str(settings.BETTER_AUTH_SECRET)]
 
 
-# A client sends the same token with every request until it expires. Exceptions are not cached.
+# A client sends the same token with every request until it expires. Exceptions are not cached. The issuer and the
+# audience are arguments, so that the cache distinguishes them.
 @lru_cache(maxsize=1024)
 def accepted_claims(
-    token: bytes, algorithm: str, key: str | jwt.PyJWK, issuer: str | None, audience: str | None
+    token: bytes, algorithm: str, key: str | jwt.PyJWK, issuer: str, audience: str
 ) -> Mapping[str, Any]:
     """The claims `sub`, `exp` and `nbf` of a token that the key has signed for this API. They are read-only.
 
@@ -219,6 +220,7 @@ def accepted_claims(
     # PyJWT would compare the algorithm with the name in the JWK, but Ed25519 and EdDSA are two names of one.
     public_or_secret = key.key if isinstance(key, jwt.PyJWK) else key
     claims = json_object(jws.decode(token, public_or_secret, algorithms=[algorithm]))
+    # Here as well, so that an expired token is not cached, and its expiry is named before its issuer.
     validate_times(claims)
     if isinstance(key, jwt.PyJWK) and not {"iss", "aud"} <= claims.keys():
         raise TokenRefused("recipient", "iss or aud is missing")

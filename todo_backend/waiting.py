@@ -1,4 +1,4 @@
-"""The threads that wait for the body of a request or for Better Auth's keys. The other threads answer meanwhile."""
+"""Limits how many threads wait for bodies and for Better Auth's keys together. The others answer meanwhile."""
 
 from threading import BoundedSemaphore
 
@@ -6,7 +6,7 @@ from django.conf import settings
 
 
 def slots_for(threads: int) -> BoundedSemaphore:
-    """A slot for each of three quarters of the threads, or for each but two if these are more."""
+    """A semaphore for three quarters of the threads, or for all but two if that is more."""
     return BoundedSemaphore(max(1, threads * 3 // 4, threads - 2))
 
 

@@ -29,8 +29,8 @@ def load_application() -> Any:
         sys.exit(3)
     from todo_backend import pages, startup  # They need the app registry.
 
-    pages.prepare()
     startup.fetch_published_keys()
+    pages.prepare()
     startup.log_configuration()
     return loaded
 

@@ -46,12 +46,12 @@ class DatabaseWrapper(base.DatabaseWrapper):
         """Connects with our class. The connection is closed when this thread ends.
 
         Granian ends threads that have been idle for 30 seconds. Django's own reference cycles would keep their
-        connections open until a full garbage collection, and a burst of requests would open more of them.
+        connections open until a full garbage collection: bursts 33 seconds apart left 46 connections with 16 threads.
 
         Django's method also handles the options `isolation_level` and `pool`, which `DATABASE_URL` refuses.
         """
         connection = Connection.connect(**conn_params)
-        # Python deletes the attributes of a `local` when the thread ends that set them.
+        # Python deletes the attributes of a `local` when the thread that set them ends.
         self.thread_resources = local()
         self.thread_resources.closer = Closer(connection)
         return connection

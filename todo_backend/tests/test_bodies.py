@@ -284,7 +284,7 @@ def test_while_too_many_requests_wait_for_keys_a_body_is_refused(
     ada: UserClient, six_slots: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(waiting, "slots", waiting.slots_for(1))
-    with slow_bodies(UserClient("bob")):
+    with waiting.slots:
         assert_refused(ada("POST", "/api/tasks", {"title": "x"}))
         assert ada("GET", "/api/tasks").status_code == 200
     assert ada("POST", "/api/tasks", {"title": "x"}).status_code == 201
@@ -357,13 +357,13 @@ def test_one_thread_of_eight_never_waits_for_a_slot(
     create = partial(users[0], "POST", "/api/tasks", raw=b"x")
     with slow_bodies(*users[:reading]):
         requests = [start_request(create) for _ in range(count)]
-        wait_until(lambda: bodies.slots.waiting == count, "the requests wait")
+        wait_until(lambda: bodies.slots.waiters == count, "the requests wait")
         assert_refused(create())
-        assert bodies.slots.waiting == count
+        assert bodies.slots.waiters == count
     for thread, answers in requests:
         thread.join(10)
         assert answers[0].status_code == 400
-    assert bodies.slots.waiting == 0
+    assert bodies.slots.waiters == 0
 
 
 def test_the_slot_that_becomes_free_is_that_of_its_own_user(ada: UserClient, bob: UserClient, six_slots: None) -> None:
@@ -386,7 +386,7 @@ def test_the_line_of_a_refused_request_says_how_many_bodies_are_being_read(
         ada("POST", "/api/tasks", {"title": "x"})
         [line] = [record.getMessage() for record in caplog.records if record.name == "todo_backend.log"]
     assert "POST /api/tasks 503 in " in line
-    reason = "2 bodies of this user are being read, of at most 2, and 3 in all, of at most 6"
+    reason = "2 bodies of this user are being read, of at most 2, and 3 in all, of at most 6, fewer while others wait for keys"
     assert line.endswith(f"ms, user 'ada', refused: {reason}")
 
 

@@ -128,7 +128,12 @@ TOKENS: dict[str, tuple[str | bytes, dict[str, str], dict[str, str]]] = {
         {"Verdict": "refused: its Authorization is not", "The client": "is told: Send the token", "To change": "once"},
     ),
     "header of another scheme": ("authorization: Basic YWRhOnB3", {}, {"To change": '"Bearer" once'}),
-    "header without a value": ("Authorization:", {}, {"Verdict": "refused: it is not a JWT"}),
+    "header without a value": (
+        "Authorization:",
+        {},
+        {"Verdict": "refused: the header is empty", "The client": "is told: Authentication credentials were not"},
+    ),
+    "value of another scheme": ("Token a.b.c", {}, {"The client": "is told: Send the token as"}),
     "Bearer twice": (f"Bearer Bearer {sign(claims())}", {}, {"Verdict": "refused: its Authorization is not"}),
     "a token quoted inside of Bearer": (
         f'Bearer "{sign(claims())}"',

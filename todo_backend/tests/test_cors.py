@@ -66,6 +66,7 @@ METHODS = "GET, POST, PUT, PATCH, DELETE"
         ({}, None),
         ({"Access-Control-Request-Method": "HEAD"}, None),
         ({"Access-Control-Request-Headers": ""}, None),
+        ({"Access-Control-Request-Headers": ", ,"}, None),
         ({"Access-Control-Request-Headers": "Authorization, SENTRY-TRACE,x-request-id"}, None),
         (
             {"Origin": "http://127.0.0.1:3000", "Access-Control-Request-Method": "LINK"},
@@ -140,6 +141,7 @@ PATTERNS: dict[str, tuple[list[str], list[str]]] = {
         ["https://a.example.co.uk:8443"],
         ["https://example.co.uk:8443", "https://a.b.example.co.uk:8443", "https://a.example.co.uk"],
     ),
+    "https://a_*.example.com": (["https://a_b.example.com"], ["https://a_.example.com", "https://ab.example.com"]),
     "https://pr*x.example.com": (["https://pr7x.example.com"], ["https://prx.example.com", "https://pr7.example.com"]),
 }
 

@@ -164,7 +164,7 @@ def test_a_missing_schema_is_503(ada: UserClient, caplog: pytest.LogCaptureFixtu
     with default_database(url):
         for method, path, body in [*OPERATIONS, ("GET", "/readyz", None)]:
             assert ada(method, path, body).status_code == 503
-        assert "refused: the database lacks a table or a column: run `manage.py migrate`: " in caplog.text
+        assert "refused: the database lacks a table or a column (run `manage.py migrate`): " in caplog.text
     result = manage("migrate", DATABASE_URL=url, ALLOWED_HOSTS="api.example.com")
     assert result.returncode == 1
     [line] = result.stderr.splitlines()

@@ -146,8 +146,8 @@ def test_a_host_that_django_never_matches_is_refused_by_name(host: str) -> None:
 def test_a_star_elsewhere_in_an_origin_is_refused_with_an_example(origin: str) -> None:
     message = refusal(CORS_ALLOWED_ORIGINS=f"http://localhost:3000,{origin}")
     assert message == (
-        "CORS_ALLOWED_ORIGINS: a * stands for letters, digits and hyphens in the first of at least three labels of a "
-        "host, once, as in https://todo-*.vercel.app, or alone for every origin."
+        "CORS_ALLOWED_ORIGINS: a * may stand once in the first of at least three labels of a host, as in "
+        "https://todo-*.vercel.app, or alone for every origin."
     )
 
 

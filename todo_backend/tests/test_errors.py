@@ -91,7 +91,7 @@ def test_a_database_without_its_columns_is_503_and_the_log_says_migrate(
     assert response.status_code == 503
     assert response.json() == {"detail": "The database cannot be reached."}
     assert int(response["Retry-After"]) > 0
-    assert "refused: the database lacks a table or a column: run `manage.py migrate`: " in caplog.text
+    assert "refused: the database lacks a table or a column (run `manage.py migrate`): " in caplog.text
     assert "private" not in caplog.text
 
 
@@ -107,7 +107,7 @@ def test_a_database_without_its_table_is_503_and_the_log_says_migrate(
     assert response.status_code == 503
     assert response.json() == {"detail": "The database cannot be reached."}
     assert int(response["Retry-After"]) > 0
-    assert "refused: the database lacks a table or a column: run `manage.py migrate`: " in caplog.text
+    assert "refused: the database lacks a table or a column (run `manage.py migrate`): " in caplog.text
 
 
 @pytest.mark.sqlite

@@ -734,11 +734,12 @@ def test_a_quarter_of_the_threads_may_wait(
 
 
 def test_while_too_many_bodies_are_read_no_request_waits_for_keys(
-    server: KeyServer, monkeypatch: pytest.MonkeyPatch
+    server: KeyServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(waiting, "slots", waiting.slots_for(1))
     with server.holding(), waiting.slots:
         assert get(EDDSA.sign(claims())).json() == {"detail": "Better Auth's keys are being fetched; try again."}
+    assert "refused: too many bodies are being read to wait for Better Auth's keys" in caplog.text
     wait_for_fetches(server, 1)
     assert get(EDDSA.sign(claims())).status_code == 200
 

@@ -250,8 +250,8 @@ def create_without_a_slot(user: UserClient) -> Response:
 def ask_while_others_wait_for_keys(ada: UserClient) -> Any:
     with key_server() as server, server.holding():
         settings.BETTER_AUTH_JWKS_URL = server.url
-        waiting_slots = published_keys(server.url).waiting_slots
-        while waiting_slots.acquire(blocking=False):
+        key_slots = published_keys(server.url).key_slots
+        while key_slots.acquire(blocking=False):
             pass
         response = ask_with(ada, UNPUBLISHED)
     published_keys.cache_clear()

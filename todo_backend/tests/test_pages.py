@@ -44,7 +44,7 @@ def test_the_root_leads_to_the_page(path: str, headers: dict[str, str]) -> None:
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND"])
 @pytest.mark.parametrize("path", ["/", "/api/docs", "/api/schema", f"/static/{FOLDER}/swagger-ui.css"])
 def test_the_pages_are_for_reading(path: str, method: str) -> None:
-    response = Client().generic(method, path)
+    response = Client().generic(method, path, headers={"Accept": "text/html"})
     assert (response.status_code, response["Allow"]) == (405, "GET, HEAD")
     assert response.json() == {"detail": "Method not allowed."}
 
@@ -75,7 +75,7 @@ def test_the_page_has_the_policy_and_no_inline_script() -> None:
     assert "Content-Security-Policy" not in Client().get("/healthz")
 
 
-@pytest.mark.parametrize("query", ["lang=de&version=<b>", "script=", "%FF="])
+@pytest.mark.parametrize("query", ["lang=de&version=<b>", "x=1", "%FF="])
 def test_a_query_does_not_change_the_page(query: str) -> None:
     assert Client().get(f"/api/docs?{query}").content == Client().get("/api/docs").content
 

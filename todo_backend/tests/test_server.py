@@ -359,7 +359,7 @@ def test_before_migrate_requests_are_503_and_the_log_names_the_command(tmp_path:
         assert (status, answer) == (503, {"detail": "The database lacks migrations: run `manage.py migrate`."})
         assert request(address, "GET", "/api/tasks")[0] == 503
     assert "Pending migrations: tasks.0001_initial" in log.read_text(encoding="utf-8")
-    assert "refused: the database lacks a table or a column: run `manage.py migrate`: " in log.read_text("utf-8")
+    assert "refused: the database lacks a table or a column (run `manage.py migrate`): " in log.read_text("utf-8")
 
 
 @pytest.mark.sqlite

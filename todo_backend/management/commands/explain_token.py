@@ -7,6 +7,7 @@ from typing import Any
 import jwt
 from django.conf import settings
 from django.core.management.base import BaseCommand
+from rest_framework.exceptions import NotAuthenticated
 
 from todo_backend.authentication import BetterAuthAuthentication
 from todo_backend.exceptions import BetterAuthUnavailable
@@ -75,7 +76,7 @@ def authorization(line: bytes) -> bytes:
     name, _, value = text.partition(b":")
     if name.strip(AROUND).lower() == b"authorization":
         return value.strip(AROUND)
-    return text if text.partition(b" ")[0].lower() == b"bearer" else b"Bearer " + text
+    return text if b" " in text or text.lower() == b"bearer" else b"Bearer " + text
 
 
 def explain(header: bytes) -> Iterator[tuple[str, str]]:
@@ -84,7 +85,9 @@ def explain(header: bytes) -> Iterator[tuple[str, str]]:
     They are ASCII and never contain the signature of its token.
     """
     try:
-        token = BetterAuthAuthentication().get_raw_token(header) or b""
+        token = BetterAuthAuthentication().get_raw_token(header)
+        if token is None:
+            raise TokenRefused("missing", "the header is empty", str(NotAuthenticated.default_detail))
         yield from explain_token(token)
         claims = verify(token)
     except TokenRefused as exc:

@@ -17,7 +17,7 @@ SwaggerUIBundle({
   plugins: [OwnAddress],
   deepLinking: true,
   // Keeps the token in localStorage, so that it survives a reload. Every script of this origin can read it there.
-  // Authorize, Logout removes it.
+  // *Logout* in the dialog *Authorize* removes it.
   persistAuthorization: true,
   // Shows the fields of a task, and those of the tasks in a list, without a click.
   defaultModelRendering: "model",
