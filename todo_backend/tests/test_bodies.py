@@ -386,8 +386,8 @@ def test_the_line_of_a_refused_request_says_how_many_bodies_are_being_read(
         ada("POST", "/api/tasks", {"title": "x"})
         [line] = [record.getMessage() for record in caplog.records if record.name == "todo_backend.log"]
     assert "POST /api/tasks 503 in " in line
-    reason = "2 bodies of this user are being read, of at most 2, and 3 in all, of at most 6, fewer while others wait for keys"
-    assert line.endswith(f"ms, user 'ada', refused: {reason}")
+    reason = "2 bodies of this user are being read, of at most 2, and 3 in all, of at most 6, "
+    assert line.endswith(f"ms, user 'ada', refused: {reason}fewer while others wait for keys")
 
 
 @pytest.mark.requirement("FR-009")
