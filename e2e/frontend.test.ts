@@ -336,6 +336,14 @@ for (const { name, SIGNING, algorithm, settings } of modes) {
       });
       assert.deepEqual(seen, [401, 401]);
       await screenshot("expired");
+    });
+
+    await t.test("asks the user to sign in again if the session has ended", async () => {
+      const cookies = await page.context().cookies();
+      await page.context().clearCookies();
+      await page.getByLabel("Show").selectOption("pending");
+      await alertShows("Sign in again.");
+      await page.context().addCookies(cookies);
       await frontend.restart(0);
       await andSee(page, page.reload(), ["Call Bob back", "Buy milk"]);
     });

@@ -2,8 +2,9 @@ import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { ApiError, completeTask, createTask, deleteTask, editTask, listTasks } from "./tasks";
 import type { Status, Task, TaskCreate, TaskUpdate } from "./tasks";
 
-/** Retries what may work later: a request without an answer, or an error of the server. */
-const retry = (failures: number, error: Error) => failures < 2 && !(error instanceof ApiError && error.status < 500);
+/** Retries what may work later: a request without an answer, which is a TypeError, or an error of the server. */
+const retry = (failures: number, error: Error) =>
+  failures < 2 && (error instanceof ApiError ? error.status >= 500 : error instanceof TypeError);
 
 /** Fetches the tasks again when a mutation has ended, whatever its answer. */
 function useRefresh() {
