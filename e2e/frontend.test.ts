@@ -65,8 +65,8 @@ before(() => buildFrontend(origin, api));
 for (const { name, SIGNING, algorithm, settings } of modes) {
   test(`A Next.js frontend, with tokens under the ${name}`, async (t) => {
     await using frontend = await startFrontend(origin, api, { SIGNING, BETTER_AUTH_SECRET: secret });
-    const { network, ...backend } = await startBackend({ ...settings, CORS_ALLOWED_ORIGINS: origin }, api);
-    await using _backend = backend;
+    await using backend = await startBackend({ ...settings, CORS_ALLOWED_ORIGINS: origin }, api);
+    const { network } = backend;
     await using browser = await launchBrowser();
     const page = await browser.newPage({ viewport: wide });
     page.setDefaultTimeout(10_000);

@@ -53,8 +53,9 @@ export function onExit(cleanup: () => void): () => void {
 let backends = 0;
 
 /**
- * Starts the backend of `make serve` or, with DEBUG, of `make run`, with these settings only and its own database. It
- * logs at level DEBUG, alternately as text and as JSON. At the end its log is compared with the recorded requests.
+ * Starts the backend of `make serve` or, with DEBUG, of `make run`, with these settings only and its own database. The
+ * URL is that of its recorder, by default with a free port. The backend logs at level DEBUG, alternately as text and as
+ * JSON. At the end its log is compared with the recorded requests.
  */
 export async function startBackend(settings: Record<string, string>, url?: string) {
   const folder = mkdtempSync(join(tmpdir(), "todo-e2e-"));
