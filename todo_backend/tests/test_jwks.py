@@ -638,15 +638,15 @@ def test_without_a_key_server_hs256_is_still_accepted(server: KeyServer, setting
     assert get(sign(claims())).status_code == 200
 
 
-def test_only_one_request_waits_during_an_outage(server: KeyServer, short_fetch: float) -> None:
+def test_only_one_request_waits_during_an_outage(server: KeyServer, short_wait: float) -> None:
     with server.holding():
         response, seconds = timed(lambda: get(EDDSA.sign(claims())))
         assert (response.status_code, response["Retry-After"]) == (503, "1")
-        assert short_fetch - 0.1 < seconds
-        count = round(LONG / short_fetch)
+        assert short_wait - 0.1 < seconds
+        count = round(LONG / short_wait)
         responses, seconds = timed(lambda: [get(EDDSA.sign(claims())) for _ in range(count)])
         assert [response.status_code for response in responses] == [503] * count
-        assert seconds < count * short_fetch
+        assert seconds < count * short_wait
         assert len(server.requests) == 1
 
 
