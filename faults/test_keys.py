@@ -90,5 +90,5 @@ def test_only_tokens_that_need_published_keys_wait_for_them(
         # Three seconds of waiting
         assert slowest < 3.5
     assert len(keys.requests) == 1
-    assert "refused: too many requests wait for Better Auth's keys already" in log.read_text()
+    assert "refused: too many bodies are being read to wait for Better Auth's keys" in log.read_text()
     assert "refused: Better Auth's keys are still being fetched" in log.read_text()
