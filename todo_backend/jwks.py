@@ -231,7 +231,8 @@ def fetch_json(uri: str) -> Any:
         response = http.client.HTTPResponse(DeadlineReader(connection.sock, deadline))  # type: ignore[arg-type]
         response.begin()
         if response.status != 200:
-            raise ValueError(f"the status of the answer is {response.status}")
+            hint = "; Better Auth has keys there only with its jwt() plugin" if response.status == 404 else ""
+            raise ValueError(f"the status of the answer is {response.status}{hint}")
         content = response.read(MAX_SIZE + 1)
     if len(content) > MAX_SIZE:
         raise ValueError(f"the answer is larger than {MAX_SIZE} bytes")

@@ -55,6 +55,8 @@ def to_json_error(request: HttpRequest, response: HttpResponseBase) -> ErrorResp
 
 def likely_mistake(path: str) -> str | None:
     """The reason for the log why a frontend asks for a path without a route, or `None`."""
+    if "//" in path:
+        return "its path has two slashes in a row; the client's base URL ends in one too many"
     path = f"{path}/"
     if "/auth/" in path:
         return "there is no login here; Better Auth and its /api/auth/ run in the frontend"

@@ -10,5 +10,7 @@ const config: NextConfig = {
 
 export default config;
 
+// As in a new application
+config.cacheComponents = true;
 // This folder, and not the one above it, which has a lock file, too.
 config.turbopack = { root: import.meta.dirname };

@@ -196,8 +196,8 @@ TOKENS: dict[str, tuple[str | bytes, dict[str, str], dict[str, str]]] = {
         {
             "Key": "'k', not found at http://127.0.0.1:9/jwks",
             "Verdict": "unknown",
-            "To change": "start Better Auth, or set BETTER_AUTH_JWKS_URL to the address of its keys, which is now "
-            "http://127.0.0.1:9/jwks",
+            "To change": "start Better Auth, set BETTER_AUTH_URL to its address, which is the issuer above, or set "
+            "BETTER_AUTH_JWKS_URL to the address of its keys, which is now http://127.0.0.1:9/jwks",
         },
     ),
 }
@@ -286,7 +286,7 @@ def test_explain_token_looks_up_the_key(settings: Any, explain: Explain) -> None
             "Subject": "'ada'",
             "Expiry": datetime.fromtimestamp(expiry, UTC).isoformat(),
             "Verdict": "accepted: the user is 'ada'",
-            "The server": "may know older keys, because it caches them; this command has just fetched them",
+            "The server": "has the settings and the keys of an earlier time, unless it was restarted",
             "This API": f"accepts EdDSA, Ed25519, ES256, ES512, RS256, PS256 under the keys at {server.url}",
         }
         settings.BETTER_AUTH_SECRET = SECRET

@@ -601,6 +601,7 @@ def test_while_there_are_no_keys_the_answer_is_503(
     assert len(server.requests) == 1
     assert caplog.text.count("keys cannot be fetched from") == 1
     assert caplog.text.count("refused: Better Auth's keys cannot be fetched") == 3
+    assert ("404; Better Auth has keys there only with its jwt() plugin" in caplog.text) == (failure == {"status": 404})
     server.status, server.headers, server.body = 200, {}, good
     clock.now += 9
     assert get(EDDSA.sign(claims())).status_code == 503

@@ -40,6 +40,7 @@ def log(console: logging.Handler, monkeypatch: pytest.MonkeyPatch) -> Log:
 
 
 LOGIN_HINT = "there is no login here; Better Auth and its /api/auth/ run in the frontend"
+SLASHES_HINT = "its path has two slashes in a row; the client's base URL ends in one too many"
 BASE_URL_HINT = "the tasks are at /api/tasks; the client's base URL lacks /api"
 LINES: list[tuple[str, str, Any, dict[str, str], str]] = [
     ("GET", "/api/tasks", None, {}, "GET /api/tasks 200 in T ms, user 'ada'"),
@@ -62,6 +63,7 @@ LINES: list[tuple[str, str, Any, dict[str, str], str]] = [
         (method, path, None, {}, f"{method} {path} 404 in T ms, user None, refused: {BASE_URL_HINT}")
         for method, path in [("GET", "/tasks"), ("POST", "/tasks/"), ("PATCH", "/tasks/1/complete")]
     ),
+    ("GET", "/api//tasks", None, {}, f"GET /api//tasks 404 in T ms, user None, refused: {SLASHES_HINT}"),
     ("GET", "/api/tasks/author/x", None, {}, "GET /api/tasks/author/x 404 in T ms, user None"),
     ("GET", "/tasks2", None, {}, "GET /tasks2 404 in T ms, user None"),
     ("GET", "/no%0Awhere\u2028%25", None, {}, "GET /no%0Awhere%E2%80%A8%25 404 in T ms, user None"),

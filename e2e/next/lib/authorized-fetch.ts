@@ -2,7 +2,8 @@ let token: string | undefined;
 
 async function getToken(): Promise<string> {
   const response = await fetch("/api/auth/token"); // with the session's cookie
-  if (!response.ok) throw new Error("Sign in again.");
+  if (response.status === 401) throw new Error("Sign in again.");
+  if (!response.ok) throw new Error(`/api/auth/token answers ${response.status}.`); // 404 without the jwt() plugin
   return (await response.json()).token;
 }
 

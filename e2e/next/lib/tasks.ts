@@ -26,7 +26,11 @@ async function send(method: string, path: string, body?: object, headers?: Recor
     headers: { "Content-Type": "application/json", ...headers },
     body: JSON.stringify(body),
   });
-  if (!response.ok) throw new ApiError(response.status, await response.json());
+  if (!response.ok) {
+    // An error of Next.js, or of a proxy, is not JSON.
+    const error = await response.json().catch(() => ({ detail: `The answer is ${response.status}.` }));
+    throw new ApiError(response.status, error);
+  }
   return response.status === 204 ? null : response.json();
 }
 

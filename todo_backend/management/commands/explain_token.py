@@ -98,13 +98,12 @@ def explain(header: bytes) -> Iterator[tuple[str, str]]:
         yield "Verdict", "unknown: Better Auth's keys cannot be fetched now"
         yield (
             "To change",
-            "start Better Auth, or set BETTER_AUTH_JWKS_URL to the address of its keys, which is now "
-            f"{settings.BETTER_AUTH_JWKS_URL}",
+            "start Better Auth, set BETTER_AUTH_URL to its address, which is the issuer above, or set "
+            f"BETTER_AUTH_JWKS_URL to the address of its keys, which is now {settings.BETTER_AUTH_JWKS_URL}",
         )
     else:
         yield "Verdict", f"accepted: the user is {claims['sub']!a}"
-        if uses_published_key(read_header(token)):
-            yield "The server", "may know older keys, because it caches them; this command has just fetched them"
+        yield "The server", "has the settings and the keys of an earlier time, unless it was restarted"
     yield "This API", f"accepts {'; '.join(accepted_tokens())}"
 
 

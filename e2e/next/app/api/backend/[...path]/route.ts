@@ -6,6 +6,7 @@ async function forward(request: Request, { params }: { params: Promise<{ path: s
   // Not request.body: a stream is sent without a length, and the API answers 411.
   const body = (await request.text()) || undefined;
   const answer = await serverFetch(path, { method: request.method, headers, body });
+  if (!answer) return Response.json({ detail: "Sign in first." }, { status: 401 });
   return new Response(answer.body, { status: answer.status, headers: { "Content-Type": "application/json" } });
 }
 
