@@ -17,8 +17,6 @@ from todo_backend.tokens import (
     TokenRefused,
     accepted_tokens,
     is_numeric_date,
-    read_header,
-    uses_published_key,
     verify,
 )
 
