@@ -3,7 +3,8 @@
 import http.client
 import json
 import socket
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from typing import Any
@@ -57,6 +58,16 @@ def start_body(address: str, user: str, expect: str = "") -> socket.socket:
     end = f"Expect: {expect}\r\n\r\n" if expect else "\r\n{"
     client.sendall(f"{head}\r\n{authorization}\r\n{end}".encode())
     return client
+
+
+def assert_closed(clients: Iterable[socket.socket], seconds: float) -> None:
+    """Asserts that the server closes each of these connections within that many seconds from now."""
+    start = time.monotonic()
+    for client in clients:
+        client.settimeout(seconds)
+        while client.recv(65536):
+            pass
+    assert time.monotonic() - start < seconds
 
 
 def at_once(count: int, call: Callable[[int], Any]) -> list[Any]:
