@@ -31,6 +31,9 @@ HEADER_TIMEOUT = 10_000
 HEADER_BUFFER = 64 * 1024
 # Connections that a worker has at once, whether they send a request or not. Each may hold `HEADER_BUFFER` bytes.
 MAX_CONNECTIONS = 2048
+# Seconds for which a worker still accepts connections after the signal. Granian closes a connection without an answer if it
+# has not read its request yet. Without these seconds, 9 of 60 stops lost requests that the kernel had queued.
+STOP_DELAY = 0.2
 STOP_SIGNALS = {signal.SIGINT, signal.SIGTERM}
 
 
@@ -128,8 +131,11 @@ def wait_and_stop(next_signal: Callable[[], int]) -> None:
     # Granian installs its handler after it has loaded the application.
     while not callable(handler := signal.getsignal(signal.SIGTERM)):
         time.sleep(0.01)
+    is_worker = multiprocessing.parent_process() is not None
+    if is_worker:
+        time.sleep(STOP_DELAY)
     handler(number, None)
-    if multiprocessing.parent_process():
+    if is_worker:
         time.sleep(STOP_TIMEOUT)
         logger.warning("Killing this worker, because its requests have not ended in %d s.", STOP_TIMEOUT)
         os._exit(1)
