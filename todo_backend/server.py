@@ -31,8 +31,8 @@ HEADER_TIMEOUT = 10_000
 HEADER_BUFFER = 64 * 1024
 # Connections that a worker has at once, whether they send a request or not. Each may hold `HEADER_BUFFER` bytes.
 MAX_CONNECTIONS = 2048
-# Seconds for which a worker still accepts connections after the signal. Granian closes a connection without an answer if it
-# has not read its request yet. Without these seconds, 9 of 60 stops lost requests that the kernel had queued.
+# Seconds for which a worker still accepts connections after the signal. Granian closes a connection without an answer
+# if it has not read its request yet. Without these seconds, 9 of 60 stops lost requests that the kernel had queued.
 STOP_DELAY = 0.2
 STOP_SIGNALS = {signal.SIGINT, signal.SIGTERM}
 
