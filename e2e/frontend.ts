@@ -1,11 +1,10 @@
 import { type StdioOptions, execFileSync, spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { once } from "node:events";
 import { closeSync, mkdtempSync, openSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
-import { onExit, output, ready } from "./servers";
+import { exitOf, onExit, output, ready } from "./servers";
 
 const folder = join(import.meta.dirname, "next");
 const next = "node_modules/next/dist/bin/next";
@@ -49,7 +48,7 @@ export async function startFrontend(origin: string, api: string, settings: Setti
     });
     const forget = onExit(() => child.kill());
     const stop = async () => {
-      const exited = child.exitCode === null && child.signalCode === null ? once(child, "exit") : null;
+      const exited = exitOf(child);
       child.kill();
       await exited;
       forget();

@@ -50,6 +50,11 @@ export function onExit(cleanup: () => void): () => void {
   return () => cleanups.delete(cleanup);
 }
 
+/** Resolves when the process has ended. Call it before the signal that ends the process. */
+export async function exitOf(child: ChildProcess): Promise<void> {
+  if (child.exitCode === null && child.signalCode === null) await once(child, "exit");
+}
+
 let backends = 0;
 
 /**
@@ -86,7 +91,7 @@ export async function startBackend(settings: Record<string, string>, url?: strin
   const forget = onExit(kill);
   const stop = async () => {
     recorded.stop();
-    const exited = child.exitCode === null && child.signalCode === null ? once(child, "exit") : null;
+    const exited = exitOf(child);
     kill();
     await exited;
     forget();
